@@ -1,0 +1,65 @@
+"""`convert`: recorded OTLP in, CloudEvents out."""
+
+import click
+
+
+@click.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.option("--summary", metavar="FILE", help="Write the summary of outcomes to FILE as JSON (- for standard error).")
+@click.option("-q", "--quiet", is_flag=True, help="No summary on standard error.")
+def convert(files: tuple[str, ...], summary: str | None, quiet: bool) -> None:
+    """Print the CloudEvents that recorded OTLP traces would be billed as, one JSON a line.
+
+    FILE is an OTLP trace request as protobuf or JSON, or JSON lines as the OpenTelemetry Collector's file exporter
+    writes them; each also gzipped; - is standard input. All files are decided together. A summary of outcomes goes to
+    standard error. Nothing is printed if any file is broken (exit 2). No network, nothing stored.
+    """
+    import sys
+    import time
+    from pathlib import Path
+
+    import msgspec
+
+    from spanmeter.cli.environment import settings_from_environment
+    from spanmeter.cli.tables import outcome_rows, print_table
+    from spanmeter.errors import UsageError
+    from spanmeter.pipeline.configured import configured_recogniser, configured_rules
+    from spanmeter.pipeline.conversion import Conversion
+    from spanmeter.wire.files import read_file
+
+    settings = settings_from_environment()
+    recogniser = configured_recogniser(settings)
+    vocabulary = recogniser.vocabulary()
+    conversion = Conversion(recogniser, configured_rules(settings), time.time_ns())
+    for file in files:
+        conversion.add(read_file(file, vocabulary))
+    settlement = conversion.settle()
+    for body in settlement.bodies:
+        sys.stdout.buffer.write(body + b"\n")
+    sys.stdout.buffer.flush()
+    outcomes = outcome_rows(settlement.tallies)
+    document = {
+        "requests": conversion.requests,
+        "spans": conversion.spans,
+        "llm_spans": conversion.llm_spans,
+        "events": len(settlement.events),
+        "outcomes": outcomes,
+    }
+    if summary == "-":
+        click.echo(msgspec.json.encode(document).decode(), err=True)
+    elif summary is not None:
+        try:
+            Path(summary).write_bytes(msgspec.json.encode(document) + b"\n")
+        except OSError as error:
+            raise UsageError(f"--summary {summary}: {error.strerror}") from error
+    if not quiet and summary != "-":
+        click.echo(
+            f"{conversion.requests} requests, {conversion.spans} spans, {conversion.llm_spans} LLM spans, "
+            f"{len(settlement.events)} events",
+            err=True,
+        )
+        print_table(
+            ["outcome", "reason", "spans", "input tokens", "output tokens"],
+            [list(row.values()) for row in outcomes],
+            err=True,
+        )

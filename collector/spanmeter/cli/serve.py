@@ -1,0 +1,68 @@
+"""`serve` and `deliver`: the long-running commands."""
+
+import click
+
+
+@click.command()
+def serve() -> None:
+    """Receive OTLP traces, and send usage events until SIGTERM or Ctrl-C.
+
+    A request is acknowledged when what it may bill is on disk. Without KONNECT_TOKEN or SPANMETER_ENDPOINT, usage is
+    recorded in the local ledger only.
+    """
+    import os
+    import signal
+    import threading
+
+    from spanmeter.cli.environment import settings_from_environment
+    from spanmeter.logs import log_to_stderr
+    from spanmeter.service import Service
+
+    settings = settings_from_environment()
+    log_to_stderr(settings.log_level)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    service = Service(settings)
+    service.start()
+    click.echo(f"spanmeter {os.getpid()} is ready", err=True)
+    stop.wait()
+    service.stop()
+    click.echo("spanmeter has stopped", err=True)
+
+
+@click.command()
+@click.option("--until-empty", is_flag=True, help="End when nothing is left to decide or to send.")
+def deliver(until_empty: bool) -> None:
+    """Assemble and deliver what plug-ins or a stopped collector left in SPANMETER_DATA_DIR, without listening.
+
+    Runs beside any number of plug-ins on the same folder; one process at a time does the work.
+    """
+    import signal
+    import threading
+
+    from spanmeter.cli.environment import settings_from_environment
+    from spanmeter.logs import log_to_stderr
+    from spanmeter.store.database import Database
+    from spanmeter.store.journal import SqliteJournal
+    from spanmeter.store.outbox import SqliteOutbox
+    from spanmeter.worker import Worker
+
+    settings = settings_from_environment()
+    log_to_stderr(settings.log_level)
+    database = Database.open(settings.data_dir)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    worker = Worker(settings, database)
+    worker.start()
+    journal, outbox = SqliteJournal(database), SqliteOutbox(database)
+    while not stop.wait(0.5):
+        if until_empty and not journal.depth() and not outbox.depth():
+            break
+    worker.stop(close=False, timeout_s=settings.shutdown_s)
+    left = outbox.depth()
+    database.close()
+    if left:
+        click.echo(f"{left} events are still waiting to be sent", err=True)
+        raise SystemExit(1)

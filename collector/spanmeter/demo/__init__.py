@@ -1,0 +1,1 @@
+"""The demonstration: a local stand-in for an LLM service and a small agent program that calls it."""

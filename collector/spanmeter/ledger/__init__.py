@@ -1,0 +1,1 @@
+"""Reading the books: what was metered, and how spanmeter fares."""

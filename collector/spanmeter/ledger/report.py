@@ -1,0 +1,62 @@
+"""Usage by tenant, model, token class and period."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from spanmeter.errors import UsageError
+from spanmeter.store.database import Database
+
+NS = 1_000_000_000
+END_OF_TIME_NS = 2**63 - 1
+
+
+class Period(StrEnum):
+    """How long a row's period is; periods are UTC."""
+
+    HOUR = "hour"
+    DAY = "day"
+    MONTH = "month"
+    ALL = "all"
+
+
+_FORMATS = {Period.HOUR: "%Y-%m-%dT%H:00Z", Period.DAY: "%Y-%m-%d", Period.MONTH: "%Y-%m", Period.ALL: ""}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageRow:
+    """Events and tokens of one tenant, model, token class and period (empty for all time)."""
+
+    tenant: str
+    period: str
+    model: str
+    token_class: str
+    events: int
+    tokens: int
+
+
+def usage_rows(
+    database: Database, *, period: Period = Period.ALL, since: str = "", until: str = "", tenant: str = ""
+) -> list[UsageRow]:
+    """What was metered, by tenant, period, model and token class, from `since` (inclusive) to `until` (exclusive):
+    ISO 8601 dates or times, UTC where they name no zone. Time is the end of the call."""
+    rows: Iterable[tuple[str, str, str, str, int, int]] = database.execute(
+        "usage_by",
+        format=_FORMATS[period],
+        from_ns=_ns(since) if since else 0,
+        to_ns=_ns(until) if until else END_OF_TIME_NS,
+        subject=tenant,
+    )
+    return [
+        UsageRow(tenant=subject, model=model, token_class=token_class, period=when, events=events, tokens=tokens)
+        for subject, model, token_class, when, events, tokens in rows
+    ]
+
+
+def _ns(text: str) -> int:
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is no date or time", hint="write 2026-11-23 or 2026-11-23T14:00:00Z") from None
+    return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()) * NS

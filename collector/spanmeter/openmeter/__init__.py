@@ -1,0 +1,1 @@
+"""The HTTP API of Konnect Metering & Billing and of OpenMeter: where events go, and what comes back."""

@@ -1,0 +1,1 @@
+"""Use cases between the entrances and the outbox: intake, assembly, conversion."""

@@ -1,0 +1,209 @@
+"""Assembly: journalled spans gather by trace until the trace can be decided, and decisions become events."""
+
+import heapq
+import logging
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+from spanmeter.clock import Clock
+from spanmeter.pipeline.accounting import Arrival, Gathered, Rules, settle_traces
+from spanmeter.store.journal import Journal, JournalRow
+from spanmeter.store.ledger import Ledger
+from spanmeter.usage.trace import Trace, unpack_links
+
+log = logging.getLogger("spanmeter.assembly")
+
+ROWS_AT_ONCE = 200
+TRACES_AT_ONCE = 500
+"""Bounds a round of decisions, and with it how long the journal's writer may wait for the database."""
+
+
+@dataclass(slots=True)
+class _Open:
+    """A trace that is not decided: when its first and its latest span came (ns), and the spans themselves."""
+
+    first_ns: int
+    last_ns: int
+    gathered: Gathered = field(default_factory=Gathered)
+    rows: set[int] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Links:
+    """Parents by span id, kept until `until_ns`."""
+
+    until_ns: int = 0
+    parents: dict[bytes, bytes] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Row:
+    """A journal row that is still needed: by so many open traces, and as long as its links may be asked for."""
+
+    open_traces: int = 0
+    has_links: bool = False
+
+
+class Assembler:
+    """Follows the journal. One of these may run on a database at a time; a lock between processes sees to that.
+
+    A trace is decided when it is whole (every LLM span's chain of parents reaches a root, or a remote parent with the
+    tenant already known) and has been quiet for `quiet_ns`; at `max_ns` after its first span in any case. Not
+    thread-safe: one thread calls `step`.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        ledger: Ledger,
+        *,
+        clock: Clock,
+        rules: Rules,
+        quiet_ns: int,
+        max_ns: int,
+        memory_ns: int,
+        deliver: bool,
+    ) -> None:
+        self._journal = journal
+        self._ledger = ledger
+        self._clock = clock
+        self._rules = rules
+        self._quiet_ns = quiet_ns
+        self._max_ns = max_ns
+        self._memory_ns = memory_ns
+        self._deliver = deliver
+        self._after = 0
+        self._open: dict[bytes, _Open] = {}
+        self._due: list[tuple[int, bytes]] = []
+        self._links: dict[bytes, _Links] = {}
+        self._link_ages: deque[tuple[int, int, set[bytes]]] = deque()  # until when, which row, which traces
+        self._rows: dict[int, _Row] = {}
+        self._spent_rows: list[int] = []
+        self._forgot_ns = 0
+
+    @property
+    def open_traces(self) -> int:
+        return len(self._open)
+
+    def step(self, *, close: bool = False) -> bool:
+        """Read what is new, decide what is due, and store it. True if there may be more to do at once.
+
+        With `close`, traces that are whole are decided though they have not been quiet long enough: for a process
+        whose spans have all ended.
+        """
+        more = self._read()
+        now_ns = self._clock.now_ns()
+        more = self._decide(self._take_due(now_ns, close=close), now_ns) or more
+        self._expire_links(now_ns)
+        if now_ns - self._forgot_ns > min(self._memory_ns, 60_000_000_000):
+            self._forgot_ns = now_ns
+            self._ledger.forget(before_ns=now_ns - self._memory_ns)
+        return more
+
+    def _read(self) -> bool:
+        rows = self._journal.read(after=self._after, limit=ROWS_AT_ONCE)
+        for row in rows:
+            self._after = row.seq
+            self._gather(row)
+        return len(rows) == ROWS_AT_ONCE
+
+    def _gather(self, row: JournalRow) -> None:
+        touched: dict[bytes, _Open] = {}
+        for facts in row.facts:
+            trace = self._open.get(facts.trace_id)
+            if trace is None:
+                trace = self._open[facts.trace_id] = _Open(row.received_ns, row.received_ns)
+            trace.gathered.arrivals.append(Arrival(row=row.seq, facts=facts))
+            trace.rows.add(row.seq)
+            touched[facts.trace_id] = trace
+        held = self._rows[row.seq] = _Row(open_traces=len(touched), has_links=bool(row.links))
+        linked: set[bytes] = set()
+        until_ns = row.received_ns + self._max_ns
+        for trace_id, span_id, parent in unpack_links(row.links):
+            links = self._links.setdefault(trace_id, _Links())
+            links.parents[span_id] = parent
+            links.until_ns = max(links.until_ns, until_ns)
+            linked.add(trace_id)
+            if trace_id in self._open:
+                touched[trace_id] = self._open[trace_id]
+        if linked:
+            self._link_ages.append((until_ns, row.seq, linked))
+        elif not held.open_traces:
+            self._spent_rows.append(row.seq)
+        for trace_id, trace in touched.items():
+            trace.last_ns = max(trace.last_ns, row.received_ns)
+            heapq.heappush(self._due, (trace.last_ns + self._quiet_ns, trace_id))
+
+    def _take_due(self, now_ns: int, *, close: bool) -> list[bytes]:
+        due: list[bytes] = []
+        if close:
+            return [trace_id for trace_id, trace in self._open.items() if self._is_whole(trace_id, trace)]
+        chosen: set[bytes] = set()
+        while self._due and self._due[0][0] <= now_ns and len(due) < TRACES_AT_ONCE:
+            _, trace_id = heapq.heappop(self._due)
+            trace = self._open.get(trace_id)
+            if trace is None or trace_id in chosen:
+                continue
+            last_chance = trace.first_ns + self._max_ns
+            if now_ns >= last_chance or (now_ns >= trace.last_ns + self._quiet_ns and self._is_whole(trace_id, trace)):
+                due.append(trace_id)
+                chosen.add(trace_id)
+            elif now_ns >= trace.last_ns + self._quiet_ns:
+                heapq.heappush(self._due, (last_chance, trace_id))
+            # Otherwise a later span moved the trace's time, and its own entry is in the heap already.
+        return due
+
+    def _is_whole(self, trace_id: bytes, trace: _Open) -> bool:
+        links = self._links.get(trace_id)
+        known = Trace(
+            facts={arrival.facts.span_id: arrival.facts for arrival in trace.gathered.arrivals},
+            links=links.parents if links is not None else {},
+        )
+        calls = [arrival.facts for arrival in trace.gathered.arrivals if arrival.facts.call is not None]
+        return bool(calls) and all(known.is_settled(call) for call in calls)
+
+    def _decide(self, due: list[bytes], now_ns: int) -> bool:
+        if not due and not self._spent_rows:
+            return False
+        uses = Counter(seq for trace_id in due for seq in self._open[trace_id].rows)
+        for trace_id in due:
+            if trace_id in self._links:
+                self._open[trace_id].gathered.links.update(self._links[trace_id].parents)
+        try:
+            settlement = settle_traces(
+                {trace_id: self._open[trace_id].gathered for trace_id in due}, self._ledger, rules=self._rules
+            )
+            settlement.finished_rows = self._spent_rows + [
+                seq
+                for seq, times in uses.items()
+                if self._rows[seq].open_traces == times and not self._rows[seq].has_links
+            ]
+            self._ledger.settle(settlement, now_ns=now_ns, deliver=self._deliver)
+        except BaseException:
+            for trace_id in due:
+                heapq.heappush(self._due, (now_ns, trace_id))
+            raise
+        for seq, times in uses.items():
+            self._rows[seq].open_traces -= times
+        for trace_id in due:
+            del self._open[trace_id]
+        for seq in settlement.finished_rows:
+            del self._rows[seq]
+        self._spent_rows = []
+        return len(due) == TRACES_AT_ONCE
+
+    def _expire_links(self, now_ns: int) -> None:
+        """Let go of links that are too old for any trace, and of the rows that held them."""
+        while self._link_ages and self._link_ages[0][0] <= now_ns:
+            _, seq, trace_ids = self._link_ages.popleft()
+            still_open = trace_ids & self._open.keys()
+            for trace_id in trace_ids - still_open:
+                if trace_id in self._links and self._links[trace_id].until_ns <= now_ns:
+                    del self._links[trace_id]
+            if still_open:
+                until_ns = max(self._open[trace_id].first_ns for trace_id in still_open) + self._max_ns
+                self._link_ages.append((max(until_ns, now_ns + 1), seq, still_open))
+            else:
+                self._rows[seq].has_links = False
+                if not self._rows[seq].open_traces:
+                    self._spent_rows.append(seq)

@@ -1,0 +1,127 @@
+"""Group commit: many requests that arrive together share one fsync, and each is answered after it."""
+
+import logging
+import queue
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from spanmeter.clock import Clock
+from spanmeter.errors import OverloadedError, StoreError
+from spanmeter.store.journal import Journal, JournalEntry
+from spanmeter.usage.recognition import Recogniser
+from spanmeter.usage.trace import NO_PARENT_LINK
+from spanmeter.wire.request import DecodedRequest
+
+log = logging.getLogger("spanmeter.intake")
+
+MOST_WAITING = 1_000
+"""Requests that may wait for the next commit; beyond, clients are told to come again."""
+MOST_TOGETHER = 200
+"""Requests in one transaction: bounds how long the first of them waits."""
+
+
+def journal_entry(
+    request: DecodedRequest, recogniser: Recogniser, *, received_ns: int, credential_tenant: str = ""
+) -> JournalEntry:
+    """What of a request is journalled: facts of the spans that may matter, links of all others."""
+    facts = []
+    links = [request.links]
+    for span in request.spans:
+        found = recogniser.facts(span, received_ns=received_ns, credential_tenant=credential_tenant)
+        if found is not None:
+            facts.append(found)
+        else:
+            links.append(span.trace_id + span.span_id + (span.parent_span_id or NO_PARENT_LINK))
+    return JournalEntry(
+        received_ns=received_ns,
+        facts=facts,
+        links=b"".join(links),
+        spans=request.span_count,
+        rejected=request.rejected,
+    )
+
+
+@dataclass(slots=True)
+class _Waiting:
+    entry: JournalEntry
+    done: "Future[None]"
+
+
+class Intake:
+    """Recognises what a request may bill and writes it to the journal. Thread-safe."""
+
+    def __init__(self, journal: Journal, recogniser: Recogniser, clock: Clock) -> None:
+        self._journal = journal
+        self._recogniser = recogniser
+        self._clock = clock
+        self._queue: queue.Queue[_Waiting | None] = queue.Queue(MOST_WAITING)
+        self._closed = False
+        self._thread = threading.Thread(target=self._write, name="spanmeter-journal", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def submit(self, request: DecodedRequest, *, credential_tenant: str = "") -> "Future[None]":
+        """Queue what matters of a request. The future ends when it is on disk (fsync), or with a `StoreError`.
+
+        A request without any sign of an LLM call or tenant is journalled too: its links may join others' spans.
+        Raises `OverloadedError` if too much is waiting already, or `stop` was called.
+        """
+        entry = journal_entry(
+            request, self._recogniser, received_ns=self._clock.now_ns(), credential_tenant=credential_tenant
+        )
+        waiting = _Waiting(entry, Future())
+        if not entry.spans:
+            waiting.done.set_result(None)
+            return waiting.done
+        try:
+            if self._closed:
+                raise queue.Full
+            self._queue.put_nowait(waiting)
+        except queue.Full:
+            raise OverloadedError("the journal cannot keep up", hint="send again in a second") from None
+        return waiting.done
+
+    def stop(self, timeout_s: float) -> None:
+        """Refuse new requests, write those that wait, end the thread."""
+        self._closed = True
+        self._queue.put(None)
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+
+    def _write(self) -> None:
+        while True:
+            together = self._take()
+            if not together:
+                return
+            try:
+                self._journal.append([waiting.entry for waiting in together])
+            except StoreError as error:
+                log.error("%s; nothing of it was acknowledged", error, extra={"hint": error.hint})
+                for waiting in together:
+                    waiting.done.set_exception(error)
+            except Exception as error:
+                log.exception("journal")
+                for waiting in together:
+                    waiting.done.set_exception(StoreError(f"journal: {type(error).__name__}"))
+            else:
+                for waiting in together:
+                    waiting.done.set_result(None)
+
+    def _take(self) -> list[_Waiting]:
+        """All that waits now, at least one; nothing once stopped and empty."""
+        first = self._queue.get()
+        if first is None:
+            return []
+        together = [first]
+        while len(together) < MOST_TOGETHER:
+            try:
+                waiting = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if waiting is None:
+                self._queue.put(None)
+                break
+            together.append(waiting)
+        return together

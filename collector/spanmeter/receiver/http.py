@@ -1,0 +1,177 @@
+"""OTLP over HTTP (`POST /v1/traces`), and the health endpoints.
+
+Source of the codes: OTLP specification 1.10, "OTLP/HTTP Response": 400 permanent, 429 and 503 with Retry-After to be
+sent again; error bodies are google.rpc.Status in the request's encoding.
+"""
+
+import asyncio
+import logging
+import math
+import socket
+import threading
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import uvicorn
+
+from spanmeter.errors import MalformedError, RequestError, StoreError, TooLargeError, UnsupportedError
+from spanmeter.receiver.reception import COMMIT_TIMEOUT_S, RETRY_AFTER_S, Reception
+from spanmeter.settings import ListenAddress
+from spanmeter.wire.body import Encoding, decode, encoding_of, inflate
+from spanmeter.wire.reply import export_reply, status_reply
+
+log = logging.getLogger("spanmeter.http")
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+PATH = "/v1/traces"
+SMALL_BYTES = 64 * 1024
+"""Bodies up to this size are decoded in the event loop, larger ones in a thread: a hop costs more than they do."""
+_INVALID_ARGUMENT, _UNAVAILABLE, _INTERNAL = 3, 14, 13
+
+
+class HttpReceiver:
+    """The HTTP server in a thread of its own. `ready` tells /readyz whether requests can be taken."""
+
+    def __init__(self, address: ListenAddress, reception: Reception, *, ready: Callable[[], str]) -> None:
+        self._address = address
+        self._reception = reception
+        self._ready = ready
+        self._socket: socket.socket | None = None
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                self._app,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                ws="none",
+                server_header=False,
+                date_header=False,
+                timeout_keep_alive=75,
+                timeout_graceful_shutdown=5,
+                h11_max_incomplete_event_size=64 * 1024,
+            )
+        )
+        self._thread = threading.Thread(target=self._serve, name="spanmeter-http", daemon=True)
+
+    def start(self) -> int:
+        """Listen and serve; returns the port. Raises OSError where the address cannot be had."""
+        family = socket.AF_INET6 if ":" in self._address.host else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_STREAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            self._socket.bind((self._address.host, self._address.port))
+            self._socket.listen(1024)
+        except OSError as error:
+            self._socket.close()
+            raise OSError(f"cannot listen on {self._address}: {error.strerror}") from error
+        self._thread.start()
+        port: int = self._socket.getsockname()[1]
+        return port
+
+    def stop(self, grace_s: float) -> None:
+        """Refuse new connections, answer requests in flight, within `grace_s` seconds."""
+        self._server.should_exit = True
+        if self._thread.ident is not None:
+            self._thread.join(grace_s + 1.0)
+        if self._socket is not None:
+            self._socket.close()
+
+    def _serve(self) -> None:
+        assert self._socket is not None
+        asyncio.run(self._server.serve(sockets=[self._socket]))
+
+    async def _app(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        path, method = scope["path"], scope["method"]
+        if path == PATH:
+            if method == "POST":
+                await self._traces(scope, receive, send)
+            else:
+                await _answer(send, 405, b"POST only\n", headers=[(b"allow", b"POST")])
+        elif path in ("/healthz", "/readyz") and method in ("GET", "HEAD"):
+            problem = "" if path == "/healthz" else self._ready()
+            await _answer(send, 503 if problem else 200, f"{problem or 'ok'}\n".encode())
+        else:
+            await _answer(send, 404, b"there are POST /v1/traces, GET /healthz and GET /readyz here\n")
+
+    async def _traces(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        content_type = headers.get(b"content-type", b"").decode("latin-1")
+        try:
+            encoding = encoding_of(content_type)
+        except UnsupportedError as error:
+            await _answer(send, 415, f"{error.message}\n".encode())
+            return
+        try:
+            body = await self._read(receive, headers)
+            if body is None:
+                return
+            limit, vocabulary = self._reception.max_body_bytes, self._reception.vocabulary
+            compression = headers.get(b"content-encoding", b"").decode("latin-1")
+
+            def decoded() -> Any:
+                return decode(inflate(body, compression, limit=limit), content_type, vocabulary)
+
+            small = len(body) <= SMALL_BYTES and not compression
+            request = decoded() if small else await asyncio.to_thread(decoded)
+            accepted = self._reception.accept(request)
+            await asyncio.wait_for(asyncio.wrap_future(accepted.done), COMMIT_TIMEOUT_S)
+        except RequestError as error:
+            await _refuse(send, encoding, error)
+        except (StoreError, TimeoutError) as error:
+            await _again(send, encoding, str(error) or "the journal did not answer in time")
+        except Exception:
+            log.exception("request failed")
+            await _again(send, encoding, "internal error")
+        else:
+            reply = export_reply(encoding, rejected=accepted.rejected, message=accepted.message)
+            await _answer(send, 200, reply, content_type=encoding.value.encode())
+
+    async def _read(self, receive: Receive, headers: dict[bytes, bytes]) -> bytes | None:
+        """The body; None where the client went away. Stops reading at the limit."""
+        limit = self._reception.max_body_bytes
+        length = headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) > limit:
+            raise TooLargeError(f"body of {int(length)} bytes, at most {limit} are taken")
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            part = message.get("body", b"")
+            size += len(part)
+            if size > limit:
+                raise TooLargeError(f"body of more than {limit} bytes")
+            parts.append(part)
+            if not message.get("more_body", False):
+                return b"".join(parts)
+
+
+async def _refuse(send: Send, encoding: Encoding, error: RequestError) -> None:
+    status = {MalformedError: 400, TooLargeError: 413, UnsupportedError: 415}.get(type(error), 400)
+    body = status_reply(encoding, code=_INVALID_ARGUMENT, message=error.message)
+    # The rest of a body that is too large is not read: the connection cannot be used again.
+    headers = [(b"connection", b"close")] if status == 413 else []
+    await _answer(send, status, body, content_type=encoding.value.encode(), headers=headers)
+
+
+async def _again(send: Send, encoding: Encoding, message: str) -> None:
+    body = status_reply(encoding, code=_UNAVAILABLE, message=message, retry_after_s=RETRY_AFTER_S)
+    retry_after = str(math.ceil(RETRY_AFTER_S)).encode()
+    await _answer(send, 503, body, content_type=encoding.value.encode(), headers=[(b"retry-after", retry_after)])
+
+
+async def _answer(
+    send: Send,
+    status: int,
+    body: bytes,
+    *,
+    content_type: bytes = b"text/plain; charset=utf-8",
+    headers: list[tuple[bytes, bytes]] | None = None,
+) -> None:
+    fields = [(b"content-type", content_type), (b"content-length", str(len(body)).encode()), *(headers or [])]
+    await send({"type": "http.response.start", "status": status, "headers": fields})
+    await send({"type": "http.response.body", "body": body})

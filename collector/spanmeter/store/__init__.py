@@ -1,0 +1,1 @@
+"""Journal, outbox and ledger in one SQLite file."""

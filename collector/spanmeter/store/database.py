@@ -1,0 +1,207 @@
+"""The SQLite file: opening, migrating, transactions. Every statement is a named query of queries.sql."""
+
+import functools
+import re
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+
+from spanmeter.errors import StoreBusyError, StoreError
+
+FILE_NAME = "spanmeter.db"
+BUSY_TIMEOUT_S = 10.0
+
+
+class Database:
+    """One file in WAL mode with synchronous=FULL: a transaction that has returned survives kill -9 and power loss.
+
+    Each thread has a connection of its own; writers of this process take turns on a lock, those of other processes on
+    SQLite's own. Connections are closed by `close`, from whichever thread.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        self._read_only = read_only
+        self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+        self._write_lock = threading.Lock()
+        self._registry_lock = threading.Lock()
+
+    @classmethod
+    def open(cls, data_dir: Path) -> "Database":
+        """Open the data folder's database, making and migrating it as needed; the folder is private to its owner.
+
+        Raises `StoreError` with a hint where the folder or file cannot be used.
+        """
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise StoreError(
+                f"data folder {data_dir}: {error.strerror}",
+                hint="set SPANMETER_DATA_DIR to a folder that can be written",
+            ) from error
+        database = cls(data_dir / FILE_NAME)
+        try:
+            database._migrate()
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    @classmethod
+    def open_existing(cls, data_dir: Path) -> "Database | None":
+        """Open for reading only; None where nothing was ever stored there."""
+        path = data_dir / FILE_NAME
+        return cls(path, read_only=True) if path.exists() else None
+
+    def execute(self, name: str, *parameters: object, **named: object) -> sqlite3.Cursor:
+        """Run one query on this thread's connection."""
+        with _translated(self.path):
+            return self._connection().execute(queries()[name], named or parameters)
+
+    @contextmanager
+    def transaction(self) -> Iterator["Transaction"]:
+        """A write transaction, durable when the block has ended; rolled back if it raises."""
+        with self._write_lock, _translated(self.path):
+            connection = self._connection()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield Transaction(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Reads of this thread inside the block see one state of the file."""
+        with _translated(self.path):
+            connection = self._connection()
+            connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                connection.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Close every thread's connection."""
+        with self._registry_lock:
+            for connection in self._connections:
+                connection.close()
+            self._connections.clear()
+        self._local = threading.local()
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._connect()
+            with self._registry_lock:
+                self._connections.append(connection)
+            self._local.connection = connection
+        return connection
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            f"{self.path.absolute().as_uri()}?mode={'ro' if self._read_only else 'rwc'}",
+            uri=True,
+            timeout=BUSY_TIMEOUT_S,
+            isolation_level=None,
+            check_same_thread=False,  # close() may run in another thread than use did
+        )
+        if not self._read_only:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        return connection
+
+    def _migrate(self) -> None:
+        """Bring the schema forward, each migration in a transaction of its own. Never backward."""
+        with self._write_lock, _translated(self.path):
+            connection = self._connection()
+            self.path.chmod(0o600)
+            while True:
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+                    if version > len(migrations()):
+                        raise StoreError(
+                            f"{self.path} has schema {version}, this spanmeter knows {len(migrations())}",
+                            hint="it was written by a newer spanmeter: install that, or use another SPANMETER_DATA_DIR",
+                        )
+                    if version == len(migrations()):
+                        connection.execute("COMMIT")
+                        return
+                    for statement in _statements(migrations()[version]):
+                        connection.execute(statement)
+                    connection.execute(f"PRAGMA user_version={version + 1}")
+                    connection.execute("COMMIT")
+                except BaseException:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+                    raise
+
+
+class Transaction:
+    """Statements inside a write transaction."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def execute(self, name: str, *parameters: object) -> sqlite3.Cursor:
+        return self._connection.execute(queries()[name], parameters)
+
+    def execute_many(self, name: str, rows: "list[tuple[object, ...]]") -> None:
+        if rows:
+            self._connection.executemany(queries()[name], rows)
+
+
+@functools.cache
+def queries() -> dict[str, str]:
+    """Name to text of every query in queries.sql."""
+    parts = re.split(
+        r"^-- name: (\w+)\n", (resources.files(__package__) / "queries.sql").read_text(), flags=re.MULTILINE
+    )
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+@functools.cache
+def migrations() -> tuple[str, ...]:
+    """The migrations' texts in order; the schema's version is how many have been run."""
+    folder = resources.files(__package__) / "migrations"
+    return tuple(
+        file.read_text() for file in sorted(folder.iterdir(), key=lambda file: file.name) if file.name.endswith(".sql")
+    )
+
+
+def _statements(script: str) -> Iterator[str]:
+    pending = ""
+    for line in script.splitlines(keepends=True):
+        pending += line
+        if sqlite3.complete_statement(pending):
+            yield pending
+            pending = ""
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """SQLite's errors as ours, with what an operator can do."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        text = f"database {path}: {error}"
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise StoreBusyError(text, hint="another process is writing; it is tried again") from error
+        hints = {
+            sqlite3.SQLITE_FULL: "the disk is full: free some space, nothing was acknowledged",
+            sqlite3.SQLITE_READONLY: "the file or its folder cannot be written: mend its permissions",
+            sqlite3.SQLITE_CANTOPEN: "the file or its folder cannot be opened: mend its permissions",
+            sqlite3.SQLITE_CORRUPT: "the file is damaged: move it aside, keep it, and restore a copy",
+            sqlite3.SQLITE_NOTADB: "the file is no database: move it aside, keep it, and restore a copy",
+            sqlite3.SQLITE_IOERR: "the disk failed or is full: see the system's log",
+        }
+        raise StoreError(text, hint=hints.get(code)) from error

@@ -1,0 +1,57 @@
+"""Who pays: the order in which a span's surroundings are asked for the tenant."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from spanmeter.usage.call import SpanFacts
+from spanmeter.usage.trace import Trace
+
+
+class Where(StrEnum):
+    """Where the tenant was found."""
+
+    CREDENTIAL = "credential"
+    SPAN = "span"
+    ANCESTOR = "ancestor"
+    TRACE = "trace"
+    RESOURCE = "resource"
+    DEFAULT = "default"
+    ASSIGNED = "assigned"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attribution:
+    """A tenant, where it was found and under which key; or no tenant, and, where several were, `candidates`."""
+
+    tenant: str = ""
+    where: Where | None = None
+    key: str = ""
+    candidates: tuple[str, ...] = ()
+
+
+def attribute(span: SpanFacts, trace: Trace, *, default_subject: str = "") -> Attribution:
+    """The tenant of `span`: its credential's, its own, the nearest ancestor's, the only one in the trace, its
+    resource's, the default; the first of these that names one.
+
+    The rest of the trace is asked only where the chain of parents is broken; if it names several tenants, nobody is
+    billed and `candidates` holds them.
+    """
+    if span.credential_tenant:
+        return Attribution(tenant=span.credential_tenant, where=Where.CREDENTIAL)
+    if span.tenant:
+        return Attribution(tenant=span.tenant, where=Where.SPAN, key=span.tenant_key)
+    for ancestor in trace.ancestors(span):
+        if ancestor is not None and ancestor.tenant:
+            return Attribution(tenant=ancestor.tenant, where=Where.ANCESTOR, key=ancestor.tenant_key)
+    if not trace.is_whole(span):
+        named = {facts.tenant: facts.tenant_key for facts in trace.facts.values() if facts.tenant}
+        if len(named) == 1:
+            [(tenant, key)] = named.items()
+            return Attribution(tenant=tenant, where=Where.TRACE, key=key)
+        if named:
+            return Attribution(candidates=tuple(sorted(named)))
+    if span.resource_tenant:
+        return Attribution(tenant=span.resource_tenant, where=Where.RESOURCE, key=span.resource_tenant_key)
+    if default_subject:
+        return Attribution(tenant=default_subject, where=Where.DEFAULT)
+    return Attribution()

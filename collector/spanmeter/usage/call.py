@@ -1,0 +1,102 @@
+"""An LLM call and its token counts, in the form that every dialect is brought into."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class TokenClass(StrEnum):
+    """Disjoint classes of tokens. `INPUT` and `OUTPUT` hold what none of the others of their side holds."""
+
+    INPUT = "input"
+    CACHE_READ = "cache_read"
+    CACHE_WRITE = "cache_write"
+    OUTPUT = "output"
+    REASONING = "reasoning"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Token counts in disjoint classes: their sum is the total. None is ever negative."""
+
+    input: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    output: int = 0
+    reasoning: int = 0
+
+    @property
+    def all_input(self) -> int:
+        """All prompt tokens, cached ones included."""
+        return self.input + self.cache_read + self.cache_write
+
+    @property
+    def all_output(self) -> int:
+        """All generated tokens, reasoning included."""
+        return self.output + self.reasoning
+
+    @property
+    def total(self) -> int:
+        return self.all_input + self.all_output
+
+
+class Role(StrEnum):
+    """What a span is to the bill."""
+
+    CALL = "call"
+    """One request to a model."""
+    AGGREGATE = "aggregate"
+    """A sum over other calls (an agent, a workflow): billed never beside its parts."""
+    IGNORED = "ignored"
+    """Looks like a call and is none: a cache's answer, a token count, a tool."""
+    CARRIER = "carrier"
+    """No LLM span; kept because it names a tenant or links one span to another."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LlmCall:
+    """What a dialect read from one LLM span.
+
+    `usage` is None where the span carries no counts. `problem` says why the counts cannot be believed (negative,
+    absurd, not a number); such a call is never billed. `reason` says why a span is no call, where `role` says so.
+    `models` are as on the wire, `provider` a semantic-convention name.
+    """
+
+    role: Role
+    dialect: str
+    operation: str = ""
+    provider: str = ""
+    request_model: str = ""
+    response_model: str = ""
+    response_id: str = ""
+    usage: Usage | None = None
+    problem: str = ""
+    reason: str = ""
+    streamed: bool = False
+    estimated: bool = False
+    is_error: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpanFacts:
+    """All that is journalled of one span: enough to decide its trace, and no message text.
+
+    `tenant` is what the span's own attributes name, `tenant_key` the setting's entry that found it; the same for
+    `resource_tenant`. `service` is the resource's identity (name and instance). `dimensions` are the further
+    attributes that the settings copy into events, already under their event names.
+    """
+
+    trace_id: bytes
+    span_id: bytes
+    parent_span_id: bytes = b""
+    parent_is_remote: bool | None = None
+    start_ns: int = 0
+    end_ns: int = 0
+    scope: str = ""
+    service: str = ""
+    tenant: str = ""
+    tenant_key: str = ""
+    resource_tenant: str = ""
+    resource_tenant_key: str = ""
+    credential_tenant: str = ""
+    dimensions: tuple[tuple[str, str], ...] = ()
+    call: LlmCall | None = None

@@ -1,0 +1,37 @@
+"""The name of a call: the same on every way that its span can take."""
+
+import hashlib
+import re
+
+from spanmeter.usage.call import SpanFacts
+
+_PLAIN = re.compile(r"[A-Za-z0-9._:-]{1,96}")
+_RANDOM_PART = re.compile(r"[A-Za-z0-9]+")
+LEAST_RANDOM_CHARACTERS = 12
+"""Ollama numbers its responses `chatcmpl-0` to `chatcmpl-999`, other servers count upwards; what providers draw at
+random (OpenAI 24 and more characters, Anthropic 24, UUIDs 32) is longer."""
+
+
+def call_identity(span: SpanFacts) -> str:
+    """The provider's response id where it is specific enough, else trace id and span id in hex."""
+    assert span.call is not None
+    response_id = span.call.response_id
+    return response_identity(response_id) if is_specific(response_id) else span_identity(span)
+
+
+def is_specific(response_id: str) -> bool:
+    """Whether a response id can belong to one call only: has it enough characters behind its prefix, not all alike?"""
+    _, _, tail = response_id.partition("-") if "-" in response_id else response_id.partition("_")
+    drawn = "".join(_RANDOM_PART.findall(tail or response_id))
+    return len(drawn) >= LEAST_RANDOM_CHARACTERS and len(set(drawn)) > 3
+
+
+def response_identity(response_id: str) -> str:
+    """The id itself; where it has characters or a length that a URL or an index may not like, its hash."""
+    if _PLAIN.fullmatch(response_id):
+        return response_id
+    return "r-" + hashlib.sha256(response_id.encode()).hexdigest()[:40]
+
+
+def span_identity(span: SpanFacts) -> str:
+    return f"{span.trace_id.hex()}-{span.span_id.hex()}"

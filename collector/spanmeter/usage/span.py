@@ -1,0 +1,59 @@
+"""A span as the rules see it, whatever brought it: protobuf, JSON or the SDK in this process."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+AttributeValue = str | bool | int | float | bytes | None | Sequence["AttributeValue"] | Mapping[str, "AttributeValue"]
+"""OTLP's AnyValue: arrays are sequences, key-value lists are mappings."""
+
+Attributes = Mapping[str, AttributeValue]
+
+NO_PARENT = b""
+TRACE_ID_BYTES = 16
+SPAN_ID_BYTES = 8
+
+# Span.flags, opentelemetry-proto trace.proto, SpanFlags: bit 8 says that bit 9 is set on purpose.
+FLAG_HAS_IS_REMOTE = 0x100
+FLAG_IS_REMOTE = 0x200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """The instrumentation scope: who wrote the span."""
+
+    name: str = ""
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """One ended span. Ids are raw bytes (16, 8 and 8; the parent's is empty on a root span); times are Unix ns.
+
+    `attributes` and `resource` hold only the keys of the vocabulary that the decoder was given, so that message text
+    never gets further than the decoder. `parent_is_remote` is None where the sender did not say.
+    """
+
+    trace_id: bytes
+    span_id: bytes
+    parent_span_id: bytes = NO_PARENT
+    parent_is_remote: bool | None = None
+    name: str = ""
+    start_ns: int = 0
+    end_ns: int = 0
+    is_error: bool = False
+    attributes: Attributes = field(default_factory=dict)
+    resource: Attributes = field(default_factory=dict)
+    scope: Scope = Scope()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vocabulary:
+    """What a decoder keeps of a span.
+
+    `keys`: the attribute keys that some rule reads. `markers`: short strings of which at least one occurs in the
+    serialised form of every span that has a key of interest, so that a decoder may pass over a span, or a whole
+    request, after a search through its bytes.
+    """
+
+    keys: frozenset[str]
+    markers: tuple[str, ...]

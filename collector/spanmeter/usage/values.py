@@ -1,0 +1,60 @@
+"""Attribute values as they come: counts as int, double or numeric string, texts, booleans."""
+
+import math
+
+from spanmeter.usage.span import Attributes, AttributeValue
+
+MOST_TOKENS = 100_000_000
+"""More than this in one call is a broken counter: the largest context windows hold some ten million tokens."""
+
+
+class BadCountError(ValueError):
+    """A value stands where a token count should be and is none. The message names the key, never the value's text."""
+
+
+def count(attributes: Attributes, *keys: str) -> int | None:
+    """The token count under the first of `keys` that is present; None where none is.
+
+    Integers, doubles without a fraction and numeric strings are counts (instrumentations send all three). Raises
+    `BadCountError` for a negative, fractional, absurdly large or non-numeric value.
+    """
+    for key in keys:
+        value = attributes.get(key)
+        if value is not None:
+            return as_count(key, value)
+    return None
+
+
+def as_count(key: str, value: AttributeValue) -> int:
+    """`value` as a token count; see `count`."""
+    if isinstance(value, str):
+        try:
+            value = int(value) if value.strip().lstrip("+-").isdecimal() else float(value)
+        except ValueError:
+            raise BadCountError(f"{key} is text, not a number") from None
+    if isinstance(value, float):
+        if not math.isfinite(value) or value != int(value):
+            raise BadCountError(f"{key} is {value}, not a whole number")
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise BadCountError(f"{key} is of type {type(value).__name__}, not a number")
+    if value < 0:
+        raise BadCountError(f"{key} is negative ({value})")
+    if value > MOST_TOKENS:
+        raise BadCountError(f"{key} is {value}, more than any call has ({MOST_TOKENS})")
+    return value
+
+
+def text(attributes: Attributes, *keys: str) -> str:
+    """The first non-empty string under `keys`, else the empty string."""
+    for key in keys:
+        value = attributes.get(key)
+        if isinstance(value, str) and value:
+            return value
+    return ""
+
+
+def truth(attributes: Attributes, key: str) -> bool:
+    """Whether the value under `key` says yes: true, or the word in any case."""
+    value = attributes.get(key)
+    return value is True or (isinstance(value, str) and value.lower() == "true")

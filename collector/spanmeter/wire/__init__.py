@@ -1,0 +1,1 @@
+"""OTLP on the wire: request bodies to neutral spans, answers to bytes. OTLP's own types stay in this package."""

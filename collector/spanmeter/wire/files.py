@@ -1,0 +1,152 @@
+"""Recorded OTLP: files and pipes, whatever they hold, one request at a time.
+
+Formats, told apart by their first bytes: an OTLP protobuf body; a JSON document; JSON lines and length-prefixed
+protobuf as the OpenTelemetry Collector's file exporter writes them; each of them also gzipped.
+"""
+
+import gzip
+import io
+import re
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import cast
+
+from spanmeter.errors import MalformedError, UsageError
+from spanmeter.usage.span import Vocabulary
+from spanmeter.wire.json import decode_json, is_incomplete
+from spanmeter.wire.protobuf import decode_protobuf
+from spanmeter.wire.request import DecodedRequest
+
+STANDARD_INPUT = "-"
+
+# Enough to tell formats apart, and little enough that a pipe's first short line is not waited on.
+_HEAD_BYTES = 64
+_GZIP_MAGIC = b"\x1f\x8b"
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+# A protobuf body begins with the tag of field 1, which is also a line feed: the JSON has to be recognised by more. In
+# protobuf, `\n{` would be a field of 123 bytes, and what may follow in it is no quotation mark before a letter.
+_JSON_OBJECT = re.compile(rb"\s*\{\s*(?:\"[ -~]|\}|\Z)")
+_OTHER_JSON = re.compile(rb"\s*[\[\"\-0-9tfn{]")
+_BLANK = re.compile(rb"\s*\Z")
+
+# The file exporter puts a 4-byte big-endian length before each message. Under 128 MiB its first byte is 0 to 7: as a
+# protobuf tag that would be field 0, which does not exist.
+_PREFIX_BYTES = 4
+_HIGHEST_PREFIX = 0x07
+_MOST_MESSAGE_BYTES = 128 << 20
+
+
+def read_file(path: str, vocabulary: Vocabulary) -> Iterator[DecodedRequest]:
+    """The requests of a file, or of standard input if `path` is "-". An empty file has none.
+
+    JSON lines and length-prefixed messages are read one at a time, compressed or not; the other formats are one
+    request, and are held in memory. Metrics and logs in JSON give requests without spans.
+
+    Raises, when the iterator gets there: UsageError where the file cannot be read, MalformedError where its contents
+    cannot; its message begins with the path and says the line or the byte. What came before the fault was yielded.
+    """
+    with ExitStack() as open_files:
+        try:
+            if path == STANDARD_INPUT:
+                source: io.BufferedIOBase = cast("io.BufferedReader", sys.stdin.buffer)
+            else:
+                source = open_files.enter_context(Path(path).open("rb"))
+            yield from _requests(source, vocabulary)
+        except MalformedError as error:
+            raise MalformedError(f"{_shown(path)}: {error.message}", hint=error.hint) from None
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise MalformedError(f"{_shown(path)}: gzip data broken or cut short: {error}") from None
+        except OSError as error:
+            raise UsageError(f"{_shown(path)}: {error.strerror or error}") from None
+
+
+def _shown(path: str) -> str:
+    return "standard input" if path == STANDARD_INPUT else path
+
+
+def _requests(source: io.BufferedIOBase, vocabulary: Vocabulary) -> Iterator[DecodedRequest]:
+    head, stream = _peeked(source)
+    if head.startswith(_GZIP_MAGIC):
+        head, stream = _peeked(gzip.GzipFile(fileobj=stream))
+    if _ZSTD_MAGIC in (head[:4], head[_PREFIX_BYTES : _PREFIX_BYTES + 4]):
+        raise MalformedError("compressed with zstd", hint="decompress it first: zstd -d")
+    if head.startswith(_BYTE_ORDER_MARK):
+        stream.read(len(_BYTE_ORDER_MARK))
+        head = head[len(_BYTE_ORDER_MARK) :]
+    if _JSON_OBJECT.match(head) or _BLANK.match(head) or (head[:1] != b"\n" and _OTHER_JSON.match(head)):
+        return _json_requests(stream, vocabulary)
+    if head[0] <= _HIGHEST_PREFIX:
+        return _prefixed_requests(stream, vocabulary)
+    return iter([decode_protobuf(stream.read(), vocabulary)])
+
+
+def _json_requests(stream: io.BufferedReader, vocabulary: Vocabulary) -> Iterator[DecodedRequest]:
+    is_first = True
+    for number, line in enumerate(stream, start=1):
+        if not line.strip():
+            continue
+        if is_first and is_incomplete(line):
+            # One document over several lines, counted from the line where it begins.
+            yield _json_document(line + stream.read(), vocabulary, first_line=number)
+            return
+        is_first = False
+        try:
+            yield decode_json(line, vocabulary)
+        except MalformedError as error:
+            raise MalformedError(f"line {number}: {error.message}") from None
+
+
+def _json_document(text: bytes, vocabulary: Vocabulary, *, first_line: int) -> DecodedRequest:
+    try:
+        return decode_json(text, vocabulary)
+    except MalformedError as error:
+        found = re.search(r"\(byte (\d+)\)", error.message)
+        if not found:
+            raise
+        line = first_line + text.count(b"\n", 0, int(found[1]))
+        raise MalformedError(f"line {line}: {error.message}") from None
+
+
+def _prefixed_requests(stream: io.BufferedReader, vocabulary: Vocabulary) -> Iterator[DecodedRequest]:
+    offset = 0
+    while prefix := stream.read(_PREFIX_BYTES):
+        length = int.from_bytes(prefix, "big")
+        if len(prefix) < _PREFIX_BYTES or length > _MOST_MESSAGE_BYTES:
+            raise MalformedError(f"byte {offset}: no length of a message")
+        message = stream.read(length)
+        if len(message) < length:
+            raise MalformedError(f"byte {offset}: a message of {length} bytes, {len(message)} are left")
+        try:
+            yield decode_protobuf(message, vocabulary)
+        except MalformedError as error:
+            start = offset + _PREFIX_BYTES
+            raise MalformedError(f"message at byte {start}: {error.message}") from None
+        offset += _PREFIX_BYTES + length
+
+
+class _Rewound(io.RawIOBase):
+    """A stream with what was already read from it put back: a pipe cannot seek."""
+
+    def __init__(self, head: bytes, rest: io.BufferedIOBase) -> None:
+        self._head = head
+        self._rest = rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        piece, self._head = self._head[: len(buffer)], self._head[len(buffer) :]
+        if not piece:
+            piece = self._rest.read1(len(buffer))
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+def _peeked(source: io.BufferedIOBase) -> tuple[bytes, io.BufferedReader]:
+    head = source.read(_HEAD_BYTES)
+    return head, io.BufferedReader(_Rewound(head, source))

@@ -1,0 +1,181 @@
+"""OTLP's protobuf encoding: request bodies to spans.
+
+Nearly all spans that pass are of no interest, so the work on them is kept to one search through their bytes for a key
+of interest and a copy of their ids.
+"""
+
+from collections.abc import Sequence
+from itertools import compress
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from spanmeter.errors import MalformedError
+from spanmeter.usage.span import (
+    FLAG_HAS_IS_REMOTE,
+    FLAG_IS_REMOTE,
+    NO_PARENT,
+    AttributeValue,
+    Scope,
+    Span,
+    Vocabulary,
+)
+from spanmeter.wire import messages
+from spanmeter.wire.attributes import AttributeReader
+from spanmeter.wire.fault import find_fault
+from spanmeter.wire.interest import Interest, interest_of
+from spanmeter.wire.request import ZERO_SPAN_ID, DecodedRequest, Rejections, id_fault, known_time
+
+_ERROR_CODE = 2  # Status.StatusCode.STATUS_CODE_ERROR
+_ERROR_STATUS = b"\x18\x02"  # a Status with that code and no message
+
+# How every known encoder begins a span: trace_id, span_id, then trace_state and parent_span_id where there are any.
+_TRACE_ID_TAG = b"\n\x10"
+_SPAN_ID_TAG = b"\x12\x08"
+_PARENT_TAG = b'"\x08'
+_PARENT_BYTE = 0x22
+_TRACE_STATE_BYTE = 0x1A
+_ROOT_HEAD_BYTES = 28
+_HEAD_BYTES = 38
+_TAG_COLUMNS = ((29, 0x08), (28, _PARENT_BYTE), (19, 0x08), (18, 0x12), (1, 0x10), (0, 0x0A))
+
+
+def decode_protobuf(body: bytes, vocabulary: Vocabulary) -> DecodedRequest:
+    """Decodes an ExportTraceServiceRequest, or TracesData, which has the same bytes.
+
+    Text that is not UTF-8 is kept with U+FFFD in place of what cannot be read. Spans without a key of interest, and
+    attributes without a wanted key, are passed over unparsed: a fault inside them goes unnoticed.
+
+    Raises MalformedError, naming the byte, where the body or a span that had to be parsed is broken.
+    """
+    try:
+        return _decode(body, interest_of(vocabulary))
+    except DecodeError:
+        # From None: protobuf's words add nothing, and its error would keep the body alive in a traceback.
+        raise MalformedError(f"not an OTLP protobuf body: {find_fault(body)}") from None
+
+
+def _decode(body: bytes, interest: Interest) -> DecodedRequest:
+    request = messages.Request.FromString(body)
+    is_quiet = interest.pattern.search(body) is None
+    attributes = AttributeReader(interest.encoded_keys)
+    rejections = Rejections()
+    spans: list[Span] = []
+    links: list[bytes] = []
+    passed: list[bytes] = []
+    span_count = 0
+    for resource_spans in request.resource_spans:
+        resource: dict[str, AttributeValue] | None = None
+        for scope_spans in resource_spans.scope_spans:
+            raw_spans = scope_spans.spans
+            span_count += len(raw_spans)
+            if is_quiet:
+                passed.extend(raw_spans)
+                continue
+            raw_spans = list(raw_spans)
+            found = list(map(interest.pattern.search, raw_spans))
+            marked = list(compress(raw_spans, found))
+            if len(marked) < len(raw_spans):
+                passed.extend([raw for raw, match in zip(raw_spans, found, strict=True) if match is None])
+            if not marked:
+                continue
+            if resource is None:
+                resource = attributes.read(resource_spans.resource.attributes)
+            scope = _scope(scope_spans.scope)
+            for raw in marked:
+                message = messages.Span.FromString(raw)
+                trace_id, span_id, parent_id = message.trace_id, message.span_id, message.parent_span_id
+                fault = id_fault(trace_id, span_id, parent_id)
+                if fault:
+                    rejections.add(fault)
+                    continue
+                own = attributes.read(message.attributes)
+                if interest.keys.isdisjoint(own):
+                    links.append(trace_id + span_id + (parent_id or ZERO_SPAN_ID))
+                    continue
+                flags = message.flags
+                spans.append(
+                    Span(
+                        trace_id=trace_id,
+                        span_id=span_id,
+                        parent_span_id=NO_PARENT if parent_id == ZERO_SPAN_ID else parent_id,
+                        parent_is_remote=bool(flags & FLAG_IS_REMOTE) if flags & FLAG_HAS_IS_REMOTE else None,
+                        name=message.name.decode("utf-8", "replace"),
+                        start_ns=known_time(message.start_time_unix_nano),
+                        end_ns=known_time(message.end_time_unix_nano),
+                        is_error=_is_error(message.status),
+                        attributes=own,
+                        resource=resource,
+                        scope=scope,
+                    )
+                )
+    links.append(_pack_links(passed, rejections))
+    return DecodedRequest(
+        spans=spans,
+        links=b"".join(links),
+        span_count=span_count,
+        rejected=rejections.count,
+        rejection=rejections.message,
+    )
+
+
+def _scope(message: Any) -> Scope:
+    return Scope(name=message.name.decode("utf-8", "replace"), version=message.version.decode("utf-8", "replace"))
+
+
+def _is_error(status: bytes) -> bool:
+    if not status:
+        return False
+    return status == _ERROR_STATUS or messages.Status.FromString(status).code == _ERROR_CODE
+
+
+def _pack_links(spans: Sequence[bytes], rejections: Rejections) -> bytes:
+    """The links of spans that need no parsing, most of them cut out of one string at a time: 4 times as fast."""
+    heads = b"".join([span[:_HEAD_BYTES] for span in spans if span[28:30] == _PARENT_TAG])
+    count, odd = divmod(len(heads), _HEAD_BYTES)
+    links = bytearray(heads)
+    is_plain = not odd and all(heads[column::_HEAD_BYTES] == bytes((tag,)) * count for column, tag in _TAG_COLUMNS)
+    if is_plain:
+        stride = _HEAD_BYTES
+        for column, _ in _TAG_COLUMNS:
+            del links[column::stride]
+            stride -= 1
+    if not is_plain or ZERO_SPAN_ID in links:
+        return b"".join([_link(span, rejections) for span in spans])
+    if count < len(spans):
+        links += b"".join([_link(span, rejections) for span in spans if span[28:30] != _PARENT_TAG])
+    return bytes(links)
+
+
+def _link(span: bytes, rejections: Rejections) -> bytes:
+    """The link of one span, by position where it begins as usual, else parsed; empty if the span is rejected."""
+    trace_id, span_id, parent_id = _ids_by_position(span) or _ids_by_parsing(span)
+    fault = id_fault(trace_id, span_id, parent_id)
+    if fault:
+        rejections.add(fault)
+        return b""
+    return trace_id + span_id + (parent_id or ZERO_SPAN_ID)
+
+
+def _ids_by_position(span: bytes) -> tuple[bytes, bytes, bytes] | None:
+    size = len(span)
+    if size < _ROOT_HEAD_BYTES or span[:2] != _TRACE_ID_TAG or span[18:20] != _SPAN_ID_TAG:
+        return None
+    at = _ROOT_HEAD_BYTES
+    if at + 1 < size and span[at] == _TRACE_STATE_BYTE:
+        if span[at + 1] > 0x7F:
+            return None
+        at += 2 + span[at + 1]
+    if span[at : at + 2] == _PARENT_TAG and at + 10 <= size:
+        parent_id = span[at + 2 : at + 10]
+    # Fields may come in any order: a root span is one whose bytes nowhere hold what could be a parent.
+    elif at > size or (at < size and span[at] == _PARENT_BYTE) or span.find(_PARENT_TAG, at) >= 0:
+        return None
+    else:
+        parent_id = NO_PARENT
+    return span[2:18], span[20:28], parent_id
+
+
+def _ids_by_parsing(span: bytes) -> tuple[bytes, bytes, bytes]:
+    message = messages.Span.FromString(span)
+    return message.trace_id, message.span_id, message.parent_span_id

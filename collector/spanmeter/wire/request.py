@@ -1,0 +1,82 @@
+"""What a decoder hands on: the spans of interest, and the skeleton of all others."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from spanmeter.usage.span import SPAN_ID_BYTES, TRACE_ID_BYTES, Span
+
+LINK_BYTES = TRACE_ID_BYTES + 2 * SPAN_ID_BYTES
+
+ZERO_TRACE_ID = bytes(TRACE_ID_BYTES)
+ZERO_SPAN_ID = bytes(SPAN_ID_BYTES)
+
+_LAST_NS = 2**63 - 1  # in the year 2262
+
+_REASONS_NAMED = 3  # a message has to fit a log line, however many ways of being wrong a sender finds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodedRequest:
+    """One OTLP request, or one message of a file.
+
+    `spans` carry at least one key of the vocabulary among their own attributes (their resource's do not count).
+    `links` has every other valid span as trace id, span id and parent's span id (zeros on a root span), LINK_BYTES
+    each, end to end and in no order. `span_count` is all that were sent: len(spans) + len(links) / LINK_BYTES +
+    rejected. `rejection` says how many were rejected and why; it is empty where none was.
+    """
+
+    spans: Sequence[Span] = ()
+    links: bytes = b""
+    span_count: int = 0
+    rejected: int = 0
+    rejection: str = ""
+
+
+class Rejections:
+    """Counts the spans of one request that cannot be taken. Their ids and contents are not kept."""
+
+    __slots__ = ("_reasons",)
+
+    def __init__(self) -> None:
+        self._reasons: Counter[str] = Counter()
+
+    def add(self, reason: str) -> None:
+        self._reasons[reason] += 1
+
+    @property
+    def count(self) -> int:
+        return self._reasons.total()
+
+    @property
+    def message(self) -> str:
+        """For partial_success.error_message: "2 spans rejected: trace_id of 15 bytes instead of 16"."""
+        if not self._reasons:
+            return ""
+        total = self.count
+        named = sorted(self._reasons.items(), key=lambda item: (-item[1], item[0]))[:_REASONS_NAMED]
+        words = [reason if len(self._reasons) == 1 else f"{reason} ({count})" for reason, count in named]
+        rest = total - sum(count for _, count in named)
+        if rest:
+            words.append(f"other faults ({rest})")
+        return f"{total} span{'' if total == 1 else 's'} rejected: {', '.join(words)}"
+
+
+def id_fault(trace_id: bytes, span_id: bytes, parent_span_id: bytes) -> str:
+    """Why a span with these ids cannot be taken; empty if it can. The parent's may be empty or all zero: no parent."""
+    if len(trace_id) != TRACE_ID_BYTES:
+        return f"trace_id of {len(trace_id)} bytes instead of {TRACE_ID_BYTES}"
+    if len(span_id) != SPAN_ID_BYTES:
+        return f"span_id of {len(span_id)} bytes instead of {SPAN_ID_BYTES}"
+    if parent_span_id and len(parent_span_id) != SPAN_ID_BYTES:
+        return f"parent_span_id of {len(parent_span_id)} bytes instead of {SPAN_ID_BYTES}"
+    if trace_id == ZERO_TRACE_ID:
+        return "trace_id all zero"
+    if span_id == ZERO_SPAN_ID:
+        return "span_id all zero"
+    return ""
+
+
+def known_time(time_ns: int) -> int:
+    """`time_ns`, or 0 (not known) where no clock can have said it: OTLP has 64 bits for it, every store of ours 63."""
+    return time_ns if time_ns <= _LAST_NS else 0

@@ -1,0 +1,171 @@
+"""Assembly and delivery on one data folder: one process at a time does them, whichever holds the lock."""
+
+import functools
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from spanmeter.clock import Clock, SystemClock
+from spanmeter.delivery.courier import Courier
+from spanmeter.delivery.pace import Pace
+from spanmeter.errors import SettingsError, SpanmeterError, StoreError
+from spanmeter.openmeter.client import EventsClient
+from spanmeter.openmeter.endpoint import events_url
+from spanmeter.pipeline.assembler import Assembler
+from spanmeter.pipeline.configured import configured_rules
+from spanmeter.settings import Settings
+from spanmeter.store.database import Database
+from spanmeter.store.journal import SqliteJournal
+from spanmeter.store.ledger import SqliteLedger
+from spanmeter.store.lock import FileLock
+from spanmeter.store.outbox import SqliteDeliveryLog, SqliteOutbox
+
+log = logging.getLogger("spanmeter.worker")
+
+LOOK_EVERY_S = 0.2
+"""How often assembly looks into the journal: what a decision may be late by."""
+LOCK_EVERY_S = 1.0
+NS = 1_000_000_000
+
+
+class Worker:
+    """Runs assembly and delivery in two threads while this process holds the folder's lock, and waits for the lock
+    otherwise: then another process (a collector, another plug-in) does the work for all.
+    """
+
+    def __init__(self, settings: Settings, database: Database, *, clock: Clock | None = None) -> None:
+        self._settings = settings
+        self._database = database
+        self._clock = clock or SystemClock()
+        self._lock = FileLock(settings.data_dir / "worker.lock")
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="spanmeter-assembly", daemon=True)
+        self._client: EventsClient | None = None
+        self._courier: Courier | None = None
+        self._courier_thread: threading.Thread | None = None
+        self._assembler: Assembler | None = None
+        if settings.delivers:
+            self._client, self._courier = make_courier(settings, database, self._clock)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the threads run that should."""
+        courier = self._courier_thread
+        return self._thread.is_alive() and (courier is None or courier.is_alive())
+
+    def stop(self, *, close: bool, timeout_s: float) -> None:
+        """Stop both threads, then send what is pending until `timeout_s` is over. What is left stays on disk.
+
+        With `close`, traces that are whole are decided first: for a process whose own spans have all ended.
+        """
+        until_s = time.monotonic() + timeout_s
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join(max(0.1, until_s - time.monotonic()))
+        if self._courier_thread is not None:
+            self._courier_thread.join(max(0.1, until_s - time.monotonic()))
+        try:
+            if self._thread.is_alive() or not self._lock.acquire():
+                return
+            if close:
+                self._step_all(close=True)
+            if self._courier is not None:
+                left = self._courier.drain(max(0.0, until_s - time.monotonic()))
+                if left:
+                    log.info("%d events wait on disk for the next start", left)
+        except SpanmeterError as error:
+            log.error("while stopping: %s", error)
+        finally:
+            self._lock.release()
+            if self._client is not None:
+                self._client.close()
+
+    def _run(self) -> None:
+        wait_s = 0.0
+        told = False
+        while not self._stop.wait(wait_s):
+            try:
+                if not self._lock.acquire():
+                    if not told:
+                        log.info("another process assembles and delivers for this data folder")
+                        told = True
+                    wait_s = LOCK_EVERY_S
+                    continue
+                if self._courier is not None and self._courier_thread is None:
+                    self._courier_thread = threading.Thread(
+                        target=self._courier.run, args=(self._stop,), name="spanmeter-delivery", daemon=True
+                    )
+                    self._courier_thread.start()
+                wait_s = 0.0 if self._step() else LOOK_EVERY_S
+            except StoreError as error:
+                log.error("assembly: %s", error, extra={"hint": error.hint})
+                wait_s = LOCK_EVERY_S
+            except Exception:  # the thread's edge: money waits on disk, a person must look
+                log.exception("assembly")
+                wait_s = 10 * LOCK_EVERY_S
+
+    def _step(self, *, close: bool = False) -> bool:
+        if self._assembler is None:
+            self._assembler = make_assembler(self._settings, self._database, self._clock)
+        return self._assembler.step(close=close)
+
+    def _step_all(self, *, close: bool) -> None:
+        while self._step(close=close):
+            pass
+
+
+def make_assembler(settings: Settings, database: Database, clock: Clock) -> Assembler:
+    """An assembler as the settings have it, at the journal's beginning."""
+    return Assembler(
+        SqliteJournal(database),
+        SqliteLedger(database),
+        clock=clock,
+        rules=configured_rules(settings),
+        quiet_ns=int(settings.trace_quiet_s * NS),
+        max_ns=int(settings.trace_max_s * NS),
+        memory_ns=int(settings.memory_h * 3600 * NS),
+        deliver=settings.delivers,
+    )
+
+
+def make_courier(settings: Settings, database: Database, clock: Clock) -> tuple[EventsClient, Courier]:
+    """Client and courier as the settings have them; the caller closes the client."""
+    client = EventsClient(
+        configured_events_url(settings), clock=clock, token=_token_source(settings), timeout_s=settings.send_timeout_s
+    )
+    courier = Courier(
+        SqliteOutbox(database),
+        client,
+        log=SqliteDeliveryLog(database),
+        clock=clock,
+        random=random.random,
+        pace=Pace(
+            batch_events=settings.batch_events, batch_bytes=settings.batch_bytes, interval_s=settings.batch_interval_s
+        ),
+    )
+    return client, courier
+
+
+def configured_events_url(settings: Settings) -> str:
+    """The URL that events are sent to. Raises `SettingsError` where it is none, or a token would travel in clear."""
+    return events_url(region=settings.konnect_region, endpoint=settings.endpoint or "", has_token=settings.has_token)
+
+
+def _token_source(settings: Settings) -> Callable[[], str] | None:
+    token, file = settings.konnect_token, settings.konnect_token_file
+    if token is not None:
+        return token.get_secret_value
+    return None if file is None else functools.partial(_read_token, file)
+
+
+def _read_token(file: Path) -> str:
+    try:
+        return file.read_text().strip()
+    except OSError as error:
+        raise SettingsError([f"KONNECT_TOKEN_FILE: {file}: {error.strerror}"]) from error
