@@ -4,7 +4,7 @@ import click
 
 
 @click.command()
-@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.argument("files", metavar="[FILE]...", nargs=-1)
 @click.option("--summary", metavar="FILE", help="Write the summary of outcomes to FILE as JSON (- for standard error).")
 @click.option("-q", "--quiet", is_flag=True, help="No summary on standard error.")
 def convert(files: tuple[str, ...], summary: str | None, quiet: bool) -> None:
@@ -28,6 +28,8 @@ def convert(files: tuple[str, ...], summary: str | None, quiet: bool) -> None:
     from spanmeter.wire.files import read_file
 
     settings = settings_from_environment()
+    if not files:  # an empty list of recordings is no mistake: a script may have found none
+        click.echo("no FILE given, nothing to convert; - reads standard input", err=True)
     recogniser = configured_recogniser(settings)
     vocabulary = recogniser.vocabulary()
     conversion = Conversion(recogniser, configured_rules(settings), time.time_ns())

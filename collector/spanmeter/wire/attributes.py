@@ -18,6 +18,9 @@ _VALUE = 0x12
 _STRING_VALUE = 0x0A
 _INT_VALUE = 0x18
 
+_LONGEST_KEY_END = 2 + 0x7F  # a longer key's length takes more than one byte
+_SHORT_FIELD_END = 2 + 0x7F + 1
+
 
 class AttributeReader(dict[bytes, _Pair | None]):
     """KeyValue bytes -> (key, value), or None where the key is not in the vocabulary.
@@ -39,34 +42,41 @@ class AttributeReader(dict[bytes, _Pair | None]):
     def __missing__(self, key_value: bytes) -> _Pair | None:
         """Reads by position what every known encoder writes: key, then value, each length in one byte.
 
-        Strings of up to 123 bytes and integers from 0 to 2,097,151 are read here; all else goes to the parser.
+        Strings of up to 125 bytes and integers from 0 to 2,097,151 are read here; all else goes to the parser.
         """
         size = len(key_value)
-        pair: _Pair | None = None
         value_at = key_value[1] + 2 if size > 1 and key_value[0] == _KEY else size + 1
-        if value_at > size or value_at > 129:
+        if value_at > size or value_at > _LONGEST_KEY_END:
             pair = _parse(key_value, self._keys)
-        elif (key := self._keys.get(key_value[2:value_at])) is not None:
-            rest = size - value_at
-            value: str | int | None = None
-            if 4 <= rest < 130 and key_value[value_at] == _VALUE and key_value[value_at + 1] == rest - 2:
-                first = key_value[value_at + 3]
-                kind = key_value[value_at + 2]
-                if kind == _STRING_VALUE:
-                    if first == rest - 4:
-                        value = key_value[value_at + 4 :].decode("utf-8", "replace")
-                elif kind == _INT_VALUE and rest < 7:
-                    last = key_value[-1]
-                    if rest == 4 and last < 0x80:
-                        value = last
-                    elif rest == 5 and first >= 0x80 > last:
-                        value = first & 0x7F | last << 7
-                    elif rest == 6 and first >= 0x80 > last and key_value[value_at + 4] >= 0x80:
-                        value = first & 0x7F | (key_value[value_at + 4] & 0x7F) << 7 | last << 14
-            pair = (key, value) if value is not None else _parse(key_value, self._keys)
+        elif (key := self._keys.get(key_value[2:value_at])) is None:
+            pair = None
+        else:
+            value = _short_value(key_value[value_at:])
+            pair = _parse(key_value, self._keys) if value is None else (key, value)
         if size <= _REMEMBERED_BYTES:
             self[key_value] = pair
         return pair
+
+
+def _short_value(field: bytes) -> str | int | None:
+    """The value in field 2 of a KeyValue if it is a short string or a small integer, else None."""
+    size = len(field)
+    if not 4 <= size < _SHORT_FIELD_END or field[0] != _VALUE or field[1] != size - 2:
+        return None
+    kind = field[2]
+    first = field[3]
+    if kind == _STRING_VALUE:
+        return field[4:].decode("utf-8", "replace") if first == size - 4 else None
+    if kind == _INT_VALUE:
+        last = field[-1]
+        if last < 0x80:
+            if size == 4:
+                return last
+            if size == 5 and first >= 0x80:
+                return first & 0x7F | last << 7
+            if size == 6 and first >= 0x80 and field[4] >= 0x80:
+                return first & 0x7F | (field[4] & 0x7F) << 7 | last << 14
+    return None
 
 
 def _parse(key_value: bytes, keys: Mapping[bytes, str]) -> _Pair | None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 _VARINT, _FIXED64, _LENGTH, _GROUP_START, _GROUP_END, _FIXED32 = range(6)
 _MAX_VARINT_BYTES = 10
 _MAX_FIELD = (1 << 29) - 1
+# 0.2 s of work. A request of a thousand spans has about fifty thousand fields.
+_MOST_FIELDS = 200_000
 
 # Nested messages by field number. Arrays and lists inside a value are left to the parser: their fault is reported at
 # the value that holds them.
@@ -38,17 +40,19 @@ def find_fault(body: bytes) -> str:
     parser still refused (values nested too deep).
     """
     try:
-        _walk(body, 0, len(body), _REQUEST)
+        _walk(body, 0, len(body), _REQUEST, iter(range(_MOST_FIELDS)))
     except _BrokenError as error:
         return str(error)
     return "at no single byte (values nested too deep?)"
 
 
-def _walk(body: bytes, start: int, end: int, shape: _Shape) -> None:
+def _walk(body: bytes, start: int, end: int, shape: _Shape, budget: Iterator[int]) -> None:
     for field in _fields(body, start, end):
+        if next(budget, None) is None:
+            raise _BrokenError(field.start, "or after it")
         inner = shape.get(field.number)
         if inner is not None and field.has_length:
-            _walk(body, field.start, field.end, inner)
+            _walk(body, field.start, field.end, inner, budget)
 
 
 def _fields(body: bytes, at: int, end: int) -> Iterator[_Field]:

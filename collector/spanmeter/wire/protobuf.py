@@ -22,6 +22,7 @@ from spanmeter.usage.span import (
 )
 from spanmeter.wire import messages
 from spanmeter.wire.attributes import AttributeReader
+from spanmeter.wire.construct import make_span
 from spanmeter.wire.fault import find_fault
 from spanmeter.wire.interest import Interest, interest_of
 from spanmeter.wire.request import ZERO_SPAN_ID, DecodedRequest, Rejections, id_fault, known_time
@@ -95,7 +96,7 @@ def _decode(body: bytes, interest: Interest) -> DecodedRequest:
                     continue
                 flags = message.flags
                 spans.append(
-                    Span(
+                    make_span(
                         trace_id=trace_id,
                         span_id=span_id,
                         parent_span_id=NO_PARENT if parent_id == ZERO_SPAN_ID else parent_id,

@@ -20,7 +20,8 @@ _REASONS_NAMED = 3  # a message has to fit a log line, however many ways of bein
 class DecodedRequest:
     """One OTLP request, or one message of a file.
 
-    `spans` carry at least one key of the vocabulary among their own attributes (their resource's do not count).
+    `spans` carry at least one of the vocabulary's keys that contain a marker among their own attributes (their
+    resource's do not count, nor do keys without a marker, though these are kept where a span has both).
     `links` has every other valid span as trace id, span id and parent's span id (zeros on a root span), LINK_BYTES
     each, end to end and in no order. `span_count` is all that were sent: len(spans) + len(links) / LINK_BYTES +
     rejected. `rejection` says how many were rejected and why; it is empty where none was.

@@ -3,7 +3,7 @@ import tracemalloc
 import zlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spanmeter.errors import MalformedError, TooLargeError, UnsupportedError
@@ -62,6 +62,7 @@ def test_data_cut_anywhere_is_malformed() -> None:
             inflate(body[:end], "gzip", limit=1 << 20)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=100))
 def test_random_bytes_are_malformed_or_inflate(body: bytes) -> None:
     for encoding in ("gzip", "deflate"):

@@ -23,5 +23,9 @@ def test_the_first_unreadable_field_is_named(body: bytes, message: str) -> None:
     assert find_fault(body) == message
 
 
+def test_a_long_body_is_not_searched_to_its_end() -> None:
+    assert find_fault(b"\x0a\x00" * 300_000 + b"\x0e") == "byte 400002: or after it"
+
+
 def test_a_body_without_fault_has_no_byte() -> None:
     assert find_fault(b"\x0a\x00") == "at no single byte (values nested too deep?)"

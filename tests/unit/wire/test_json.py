@@ -3,7 +3,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spanmeter.errors import MalformedError
@@ -186,6 +186,7 @@ def test_what_is_not_incomplete(body: bytes) -> None:
     assert not is_incomplete(body)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200) | st.text(max_size=100).map(str.encode))
 def test_random_bytes_are_malformed(body: bytes) -> None:
     try:
@@ -194,6 +195,7 @@ def test_random_bytes_are_malformed(body: bytes) -> None:
         assert error.message.startswith("not an OTLP JSON body")
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_body_changed_anywhere_is_malformed_or_another(data: st.DataObject) -> None:
     body = bytearray(sample_body())
