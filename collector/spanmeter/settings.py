@@ -41,6 +41,13 @@ class ProviderNames(StrEnum):
     SEMCONV = "semconv"
 
 
+class Estimates(StrEnum):
+    """What becomes of counts that an instrumentation guessed."""
+
+    PARK = "park"
+    BILL = "bill"
+
+
 @dataclass(frozen=True, slots=True)
 class ListenAddress:
     """Where a server listens."""
@@ -57,10 +64,10 @@ def _address(value: object) -> object:
         return value
     if value.lower() == "off":
         return None
-    host, colon, port = value.rpartition(":")
-    if not colon or not host or not port.isdecimal() or int(port) > 65535:
-        raise ValueError(f"{value!r} is not host:port (such as 127.0.0.1:4317) or off")
-    return ListenAddress(host.strip("[]"), int(port))
+    match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", value)
+    if not match or int(match[2]) > 65535:
+        raise ValueError(f"{value!r} is not host:port (such as 127.0.0.1:4317 or [::1]:4317) or off")
+    return ListenAddress(match[1].strip("[]"), int(match[2]))
 
 
 def _listed(value: object) -> object:
@@ -191,6 +198,11 @@ class Settings(BaseModel):
         None,
         "Names in `data.type` for input and output, such as `request,response` as Kong AI Gateway has them.",
     )
+    estimates: Estimates = _setting(
+        "SPANMETER_ESTIMATES",
+        Estimates.PARK,
+        'Counts known to be an instrumentation\'s guess: `park` them, or `bill` them with `"estimated":true`.',
+    )
     provider_names: ProviderNames = _setting(
         "SPANMETER_PROVIDER_NAMES",
         ProviderNames.KONNECT,
@@ -260,10 +272,16 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Settings":
+        problems = []
         if self.konnect_token and self.konnect_token_file:
-            raise ValueError("KONNECT_TOKEN and KONNECT_TOKEN_FILE are both set: unset one of them")
+            problems.append("KONNECT_TOKEN and KONNECT_TOKEN_FILE are both set: unset one of them")
         if self.trace_max_s < self.trace_quiet_s:
-            raise ValueError("SPANMETER_TRACE_MAX_S is less than SPANMETER_TRACE_QUIET_S: raise one or lower the other")
+            problems.append("SPANMETER_TRACE_MAX_S is less than SPANMETER_TRACE_QUIET_S: raise one or lower the other")
+        if self.memory_h * 3600 < self.trace_max_s:
+            # A journal row may be read again for so long: forgotten, its spans would be counted twice.
+            problems.append("SPANMETER_MEMORY_H is less than SPANMETER_TRACE_MAX_S: raise one or lower the other")
+        if problems:
+            raise ValueError("\n".join(problems))
         return self
 
     @property
@@ -304,7 +322,16 @@ def load(environ: Mapping[str, str]) -> Settings:
     try:
         return Settings.model_validate(given)
     except ValidationError as error:
-        raise SettingsError([_problem(detail) for detail in error.errors(include_url=False)]) from None
+        problems = _problems(error)
+    # What does not fit together is only looked at when every value is right by itself: look at those that are.
+    wrong = {line.partition(":")[0] for line in problems}
+    try:
+        Settings.model_validate({field: value for field, value in given.items() if _variable(field) not in wrong})
+    except ValidationError as error:
+        problems += [
+            line for line in _problems(error) if line not in problems and not any(name in line for name in wrong)
+        ]
+    raise SettingsError(problems)
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
@@ -313,8 +340,10 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     lines = []
     for name in sorted(environ):
         if name.startswith("SPANMETER_") and name not in known and not name.startswith("SPANMETER_TEST_"):
-            near = difflib.get_close_matches(name, known, n=1)
-            lines.append(f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else ""))
+            # Without the prefix, which would make any two of them look alike.
+            ends = [variable.removeprefix("SPANMETER_") for variable in known if variable.startswith("SPANMETER_")]
+            near = difflib.get_close_matches(name.removeprefix("SPANMETER_"), ends, n=1)
+            lines.append(f"{name} is not a setting" + (f"; did you mean SPANMETER_{near[0]}?" if near else ""))
     return lines
 
 
@@ -344,9 +373,21 @@ def _extra(field: FieldInfo) -> dict[str, Any]:
     return dict(extra)
 
 
+def _variable(name: str) -> str:
+    return str(_extra(Settings.model_fields[name])["env"])
+
+
+def _problems(error: ValidationError) -> list[str]:
+    lines: list[str] = []
+    for detail in error.errors(include_url=False):
+        if detail["loc"]:
+            lines.append(_problem(detail))
+        else:
+            lines += detail["msg"].removeprefix("Value error, ").split("\n")
+    return lines
+
+
 def _problem(detail: Any) -> str:
-    if not detail["loc"]:
-        return str(detail["msg"]).removeprefix("Value error, ")
     field = Settings.model_fields[str(detail["loc"][0])]
     message = str(detail["msg"]).removeprefix("Value error, ")
     shown = (

@@ -45,11 +45,13 @@ def main() -> None:
 def _register() -> None:
     from spanmeter.cli.convert import convert
     from spanmeter.cli.demo import demo
+    from spanmeter.cli.explain import explain
     from spanmeter.cli.reports import status, usage
+    from spanmeter.cli.review import parked, unmetered
     from spanmeter.cli.serve import deliver, serve
     from spanmeter.cli.settings import settings
 
-    for command in (serve, convert, usage, status, deliver, settings, demo):
+    for command in (serve, convert, explain, usage, status, parked, unmetered, deliver, settings, demo):
         main.add_command(command)
 
 

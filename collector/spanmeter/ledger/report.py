@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from spanmeter.errors import UsageError
 from spanmeter.store.database import Database
 
-NS = 1_000_000_000
 END_OF_TIME_NS = 2**63 - 1
 
 
@@ -59,4 +58,5 @@ def _ns(text: str) -> int:
         when = datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(f"{text!r} is no date or time", hint="write 2026-11-23 or 2026-11-23T14:00:00Z") from None
-    return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()) * NS
+    since_1970 = (when if when.tzinfo else when.replace(tzinfo=UTC)) - datetime(1970, 1, 1, tzinfo=UTC)
+    return max(0, min(since_1970 // timedelta(microseconds=1) * 1000, END_OF_TIME_NS))

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from spanmeter.store.ledger import Ledger, Recorded, Settlement, Tally, TraceMemory
+from spanmeter.pipeline.recent import RecentCalls
+from spanmeter.store.ledger import Billed, Ledger, Recorded, Settlement, Tally, TraceMemory
 from spanmeter.usage.call import SpanFacts
-from spanmeter.usage.decision import Decision, decide
-from spanmeter.usage.event import EventRules, UsageEvent, events
+from spanmeter.usage.decision import Decision, DecisionRules, decide
+from spanmeter.usage.event import EventRules, events
 from spanmeter.usage.identity import span_identity
-from spanmeter.usage.outcome import FINAL, Outcome, Reason
+from spanmeter.usage.outcome import Outcome, Reason
 from spanmeter.usage.trace import Trace
 
 HELD = frozenset({Outcome.PARKED, Outcome.UNMETERED, Outcome.ESTIMATED, Outcome.INVALID})
@@ -37,10 +38,12 @@ class Rules:
     """What decisions depend on besides the spans."""
 
     events: EventRules = EventRules()
-    default_subject: str = ""
+    decisions: DecisionRules = DecisionRules()
 
 
-def settle_traces(gathered: Mapping[bytes, Gathered], ledger: Ledger, *, rules: Rules) -> Settlement:
+def settle_traces(
+    gathered: Mapping[bytes, Gathered], ledger: Ledger, *, rules: Rules, recent: RecentCalls | None = None
+) -> Settlement:
     """Decide traces together with what is remembered of them, and account for every span that arrived.
 
     Spans of journal rows that a trace's memory has accounted for already are passed over, so that a row may be read
@@ -49,19 +52,30 @@ def settle_traces(gathered: Mapping[bytes, Gathered], ledger: Ledger, *, rules: 
     """
     settlement = Settlement()
     memories = ledger.memories(gathered.keys())
-    decided: list[tuple[bytes, list[Decision]]] = []
+    traces: dict[bytes, Trace] = {}
     for trace_id in sorted(gathered):
         memory = memories.get(trace_id, TraceMemory())
-        trace, arrived = _assemble(gathered[trace_id], memory, settlement)
-        billed = {span_id: was.identity for span_id, was in memory.outcomes.items() if was.outcome in FINAL}
-        decided.append((trace_id, decide(trace, billed=billed, default_subject=rules.default_subject)))
+        trace = traces[trace_id] = _assemble(gathered[trace_id], memory, settlement)
         rows = sorted({*memory.rows, *(arrival.row for arrival in gathered[trace_id].arrivals)})
         settlement.memories[trace_id] = TraceMemory(
             facts=list(trace.facts.values()), links=trace.links, outcomes=dict(memory.outcomes), rows=rows
         )
-        assert arrived == _llm_spans(gathered[trace_id], memory), "spans got lost while a trace was assembled"
-    _bill(decided, ledger, settlement, rules=rules)
+    _Round(ledger, settlement, rules).decide(traces, recent)
     _balance(gathered, memories, settlement)
+    return settlement
+
+
+def settle_review(changes: Sequence[tuple[Decision, Decision]], ledger: Ledger, *, rules: Rules) -> Settlement:
+    """Account for (decision on a held span, a person's decision on it); what is billed by now becomes a duplicate."""
+    settlement = Settlement()
+    round_ = _Round(ledger, settlement, rules)
+    for held, _ in changes:
+        round_.remember(held)
+    round_.bill([decision for _, decision in changes])
+    total = Tally()
+    for amount in settlement.tallies.values():
+        total = total.plus(amount)
+    assert total == Tally(), f"books do not balance: {total} too much"
     return settlement
 
 
@@ -75,22 +89,20 @@ def fuller(one: SpanFacts, other: SpanFacts) -> SpanFacts:
     return max(one, other, key=weight)
 
 
-def _assemble(gathered: Gathered, memory: TraceMemory, settlement: Settlement) -> tuple[Trace, int]:
-    """The trace as known now; of spans that came twice the copies are tallied. Also how many LLM spans arrived."""
+def _assemble(gathered: Gathered, memory: TraceMemory, settlement: Settlement) -> Trace:
+    """The trace as known now; of spans that came twice the copies are tallied."""
     trace = Trace(facts={facts.span_id: facts for facts in memory.facts}, links={**memory.links, **gathered.links})
     accounted = set(memory.rows)
-    arrived = 0
     for arrival in gathered.arrivals:
         if arrival.row in accounted:
             continue
         facts = arrival.facts
-        arrived += facts.call is not None
         known = trace.facts.get(facts.span_id)
         if known is None:
             trace.facts[facts.span_id] = facts
             continue
         recorded = memory.outcomes.get(facts.span_id)
-        kept = known if recorded is not None and recorded.outcome in FINAL else fuller(known, facts)
+        kept = known if recorded is not None and recorded.is_final else fuller(known, facts)
         dropped = facts if kept is known else known
         if recorded is not None and dropped is known:
             # The outcome in the books was tallied with the old counts; the span is decided anew with the new ones.
@@ -99,108 +111,136 @@ def _assemble(gathered: Gathered, memory: TraceMemory, settlement: Settlement) -
         if dropped.call is not None and kept.call is not None:
             settlement.tally(Outcome.DUPLICATE, Reason.RESENT, Tally.of(dropped))
         trace.facts[facts.span_id] = kept
-    return trace, arrived
+    return trace
 
 
-def _bill(
-    decided: Sequence[tuple[bytes, list[Decision]]], ledger: Ledger, settlement: Settlement, *, rules: Rules
-) -> None:
-    """Check decisions against all calls billed so far, in this round or before; record what became of each."""
-    known = dict(ledger.billed_tokens(rules.events.source, _event_ids(decided, rules)))
-    billed_now: set[str] = set()
-    parked: list[tuple[bytes, Decision]] = []
-    for trace_id, decisions in decided:
-        outcomes = settlement.memories[trace_id].outcomes
+class _Round:
+    """One round of decisions, checked against all calls billed so far."""
+
+    def __init__(self, ledger: Ledger, settlement: Settlement, rules: Rules) -> None:
+        self._ledger = ledger
+        self._settlement = settlement
+        self._rules = rules
+        self._known: dict[str, Billed] = {}
+
+    def decide(self, traces: Mapping[bytes, Trace], recent: RecentCalls | None) -> None:
+        spans = [span for trace in traces.values() for span in trace.facts.values()]
+        older = [span for span in recent.like(spans) if span.trace_id not in traces] if recent is not None else []
+        for span in older:
+            self._load(span.trace_id)
+        billed = {
+            (trace_id, span_id): was.identity
+            for trace_id, memory in self._settlement.memories.items()
+            for span_id, was in memory.outcomes.items()
+            if was.outcome is Outcome.BILLED
+        }
+        decisions = decide(traces, billed=billed, rules=self._rules.decisions, older=older)
+        self.bill(decisions)
+
+    def _load(self, trace_id: bytes) -> TraceMemory | None:
+        """The memory of a trace of an earlier round, to be changed and stored again."""
+        memory = self._settlement.memories.get(trace_id) or self._ledger.memories([trace_id]).get(trace_id)
+        if memory is not None:
+            self._settlement.memories[trace_id] = memory
+        return memory
+
+    def remember(self, held: Decision) -> None:
+        """Load the trace of a held span; where it is forgotten already, the span alone is put in its place."""
+        span = held.span
+        if self._load(span.trace_id) is None:
+            self._settlement.memories[span.trace_id] = TraceMemory()
+        memory = self._settlement.memories[span.trace_id]
+        if span.span_id not in memory.outcomes:
+            memory.facts.append(span)
+            memory.outcomes[span.span_id] = Recorded(outcome=held.outcome, reason=held.reason, identity=held.identity)
+
+    def bill(self, decisions: Sequence[Decision]) -> None:
+        """Bill what is new first, then see which parked spans record a call that is billed."""
+        self._known = dict(self._ledger.billed(self._rules.events.source, self._event_ids(decisions)))
+        billed_now: set[str] = set()
+        waiting = []
         for decision in decisions:
-            before = outcomes.get(decision.span.span_id)
-            if before is not None and before.outcome in FINAL:
+            before = self._recorded(decision)
+            if before is not None and before.is_final:
                 continue
-            if decision.outcome is Outcome.PARKED and decision.identity:
-                parked.append((trace_id, decision))
+            if decision.outcome in (Outcome.PARKED, Outcome.ESTIMATED) and decision.identity:
+                waiting.append(decision)
                 continue
             if decision.outcome is Outcome.BILLED:
-                decision = _against(decision, known, settlement, rules=rules)  # noqa: PLW2901
-                billed_now.add(decision.identity)
-            _record(trace_id, decision, before, settlement)
-    for trace_id, decision in parked:
-        before = settlement.memories[trace_id].outcomes.get(decision.span.span_id)
-        if any(event_id in known for event_id in _ids(decision, rules)):
-            decision = replace(decision, outcome=Outcome.DUPLICATE, reason=Reason.SAME_RESPONSE)  # noqa: PLW2901
-        _record(trace_id, decision, before, settlement)
-    _release_parked(billed_now, ledger, settlement)
+                decision = self._against_known(decision)  # noqa: PLW2901
+                if decision.outcome is Outcome.BILLED:
+                    billed_now.add(decision.identity)
+            self._record(decision)
+        for decision in waiting:
+            if any(event_id in self._known for event_id in self._ids(decision)):
+                decision = replace(decision, outcome=Outcome.DUPLICATE, reason=Reason.SAME_RESPONSE)  # noqa: PLW2901
+            self._record(decision)
+        self._release_parked(billed_now)
 
+    def _against_known(self, decision: Decision) -> Decision:
+        """The decision, given all events that exist: billed, a duplicate, or, where one instrumentation reports other
+        counts under the same response id, billed under its span's name."""
+        made = events(decision, self._rules.events)
+        there = {event_id: self._known[event_id] for event_id in self._ids(decision) if event_id in self._known}
+        if there:
+            same_counts = {event_id: was.tokens for event_id, was in there.items()} == {e.id: e.tokens for e in made}
+            if same_counts or any(was.scope != decision.span.scope for was in there.values()):
+                return replace(decision, outcome=Outcome.DUPLICATE, reason=Reason.SAME_RESPONSE)
+            own = span_identity(decision.span)
+            if own == decision.identity:
+                return replace(decision, outcome=Outcome.DUPLICATE, reason=Reason.RESENT)
+            return self._against_known(replace(decision, identity=own, reason=Reason.RESPONSE_CONFLICT))
+        for event in made:
+            self._known[event.id] = Billed(tokens=event.tokens, scope=event.scope)
+            self._settlement.events.append(event)
+            self._settlement.bodies.append(msgspec.json.encode(event.cloudevent()))
+        return decision
 
-def _against(decision: Decision, known: dict[str, int], settlement: Settlement, *, rules: Rules) -> Decision:
-    """The decision, given the tokens of all events that exist: billed, a duplicate, or billed under its span's name."""
-    made = events(decision, rules.events)
-    there = {event_id: known[event_id] for event_id in _ids(decision, rules) if event_id in known}
-    if there:
-        if there == {event.id: event.tokens for event in made}:
-            return replace(decision, outcome=Outcome.DUPLICATE, reason=Reason.SAME_RESPONSE)
-        own = span_identity(decision.span)
-        if own == decision.identity:
-            return replace(decision, outcome=Outcome.DUPLICATE, reason=Reason.RESENT)
-        return _against(
-            replace(decision, identity=own, reason=Reason.RESPONSE_CONFLICT), known, settlement, rules=rules
-        )
-    _add_events(made, known, settlement)
-    return decision
+    def _recorded(self, decision: Decision) -> Recorded | None:
+        memory = self._settlement.memories.get(decision.span.trace_id)
+        return memory.outcomes.get(decision.span.span_id) if memory is not None else None
 
+    def _record(self, decision: Decision) -> None:
+        """Write the outcome into the trace's memory and move its tally there from where it was before."""
+        span = decision.span
+        before = self._recorded(decision)
+        after = Recorded(outcome=decision.outcome, reason=decision.reason, identity=decision.identity)
+        memory = self._settlement.memories.get(span.trace_id)
+        if memory is None or before == after:
+            return  # an older call whose memory has gone, or that stays what it was
+        settlement = self._settlement
+        settlement.decisions.append(decision)
+        memory.outcomes[span.span_id] = after
+        amount = Tally.of(span)
+        if before is not None:
+            settlement.tally(before.outcome, before.reason, amount.negative())
+            if before.outcome in HELD and after.outcome not in HELD:
+                settlement.released.append((span.trace_id, span.span_id))
+        settlement.tally(after.outcome, after.reason, amount)
+        if after.outcome in HELD:
+            settlement.held.append(decision)
 
-def _add_events(made: Sequence[UsageEvent], known: dict[str, int], settlement: Settlement) -> None:
-    for event in made:
-        known[event.id] = event.tokens
-        settlement.events.append(event)
-        settlement.bodies.append(msgspec.json.encode(event.cloudevent()))
+    def _release_parked(self, billed_now: set[str]) -> None:
+        """Spans held earlier, in other traces, that record a call billed now: they are duplicates."""
+        for trace_id, span_id in self._ledger.parked_with(billed_now):
+            memory = self._load(trace_id)
+            if memory is None or memory.outcomes[span_id].outcome not in (Outcome.PARKED, Outcome.ESTIMATED):
+                continue
+            span = next(facts for facts in memory.facts if facts.span_id == span_id)
+            identity = memory.outcomes[span_id].identity
+            self._record(Decision(span=span, outcome=Outcome.DUPLICATE, reason=Reason.SAME_RESPONSE, identity=identity))
 
+    def _event_ids(self, decisions: Sequence[Decision]) -> set[str]:
+        return {
+            event_id
+            for decision in decisions
+            if decision.identity
+            for name in (decision.identity, span_identity(decision.span))
+            for event_id in self._ids(replace(decision, identity=name))
+        }
 
-def _record(trace_id: bytes, decision: Decision, before: Recorded | None, settlement: Settlement) -> None:
-    """Write the outcome into the trace's memory and move its tally there from where it was before."""
-    span_id = decision.span.span_id
-    after = Recorded(outcome=decision.outcome, reason=decision.reason, identity=decision.identity)
-    settlement.memories[trace_id].outcomes[span_id] = after
-    amount = Tally.of(decision.span)
-    if before is not None:
-        settlement.tally(before.outcome, before.reason, amount.negative())
-        if before.outcome in HELD and after.outcome not in HELD:
-            settlement.released.append((trace_id, span_id))
-    settlement.tally(after.outcome, after.reason, amount)
-    if after.outcome in HELD:
-        settlement.held.append(decision)
-
-
-def _release_parked(billed_now: set[str], ledger: Ledger, settlement: Settlement) -> None:
-    """Spans parked earlier, in other traces, that record a call billed now: they are duplicates."""
-    for trace_id, span_id in ledger.parked_with(billed_now):
-        memory = settlement.memories.get(trace_id) or ledger.memories([trace_id]).get(trace_id)
-        if memory is None or memory.outcomes[span_id].outcome is not Outcome.PARKED:
-            continue
-        before = memory.outcomes[span_id]
-        amount = Tally.of(next(facts for facts in memory.facts if facts.span_id == span_id))
-        memory.outcomes[span_id] = replace(before, outcome=Outcome.DUPLICATE, reason=Reason.SAME_RESPONSE)
-        settlement.memories[trace_id] = memory
-        settlement.released.append((trace_id, span_id))
-        settlement.tally(before.outcome, before.reason, amount.negative())
-        settlement.tally(Outcome.DUPLICATE, Reason.SAME_RESPONSE, amount)
-
-
-def _event_ids(decided: Sequence[tuple[bytes, list[Decision]]], rules: Rules) -> set[str]:
-    return {
-        event_id
-        for _, decisions in decided
-        for decision in decisions
-        if decision.identity
-        for event_id in (*_ids(decision, rules), *_ids(replace(decision, identity=span_identity(decision.span)), rules))
-    }
-
-
-def _ids(decision: Decision, rules: Rules) -> list[str]:
-    return [f"{decision.identity}-{token_class.value}" for token_class in rules.events.classes]
-
-
-def _llm_spans(gathered: Gathered, memory: TraceMemory) -> int:
-    accounted = set(memory.rows)
-    return sum(arrival.facts.call is not None for arrival in gathered.arrivals if arrival.row not in accounted)
+    def _ids(self, decision: Decision) -> list[str]:
+        return [f"{decision.identity}-{token_class.value}" for token_class in self._rules.events.classes]
 
 
 def _balance(gathered: Mapping[bytes, Gathered], memories: Mapping[bytes, TraceMemory], settlement: Settlement) -> None:

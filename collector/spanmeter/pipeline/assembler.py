@@ -3,12 +3,15 @@
 import heapq
 import logging
 from collections import Counter, deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from spanmeter.clock import Clock
 from spanmeter.pipeline.accounting import Arrival, Gathered, Rules, settle_traces
+from spanmeter.pipeline.recent import RecentCalls
 from spanmeter.store.journal import Journal, JournalRow
-from spanmeter.store.ledger import Ledger
+from spanmeter.store.ledger import Ledger, TraceMemory
+from spanmeter.usage.call import Role, SpanFacts
 from spanmeter.usage.trace import Trace, unpack_links
 
 log = logging.getLogger("spanmeter.assembly")
@@ -80,6 +83,10 @@ class Assembler:
         self._rows: dict[int, _Row] = {}
         self._spent_rows: list[int] = []
         self._forgot_ns = 0
+        self._recent = RecentCalls(2 * max_ns)
+        now_ns = clock.now_ns()
+        for memory in ledger.recent_memories(since_ns=now_ns - 2 * max_ns):
+            self._recent.add(_calls(memory), now_ns=now_ns)
 
     @property
     def open_traces(self) -> int:
@@ -132,7 +139,8 @@ class Assembler:
             self._spent_rows.append(row.seq)
         for trace_id, trace in touched.items():
             trace.last_ns = max(trace.last_ns, row.received_ns)
-            heapq.heappush(self._due, (trace.last_ns + self._quiet_ns, trace_id))
+            due_ns = min(trace.last_ns + self._quiet_ns, trace.first_ns + self._max_ns)
+            heapq.heappush(self._due, (due_ns, trace_id))
 
     def _take_due(self, now_ns: int, *, close: bool) -> list[bytes]:
         due: list[bytes] = []
@@ -171,7 +179,10 @@ class Assembler:
                 self._open[trace_id].gathered.links.update(self._links[trace_id].parents)
         try:
             settlement = settle_traces(
-                {trace_id: self._open[trace_id].gathered for trace_id in due}, self._ledger, rules=self._rules
+                {trace_id: self._open[trace_id].gathered for trace_id in due},
+                self._ledger,
+                rules=self._rules,
+                recent=self._recent,
             )
             settlement.finished_rows = self._spent_rows + [
                 seq
@@ -183,6 +194,10 @@ class Assembler:
             for trace_id in due:
                 heapq.heappush(self._due, (now_ns, trace_id))
             raise
+        self._recent.add(
+            (span for trace_id in due for span in _calls(settlement.memories[trace_id])),
+            now_ns=now_ns,
+        )
         for seq, times in uses.items():
             self._rows[seq].open_traces -= times
         for trace_id in due:
@@ -207,3 +222,7 @@ class Assembler:
                 self._rows[seq].has_links = False
                 if not self._rows[seq].open_traces:
                     self._spent_rows.append(seq)
+
+
+def _calls(memory: TraceMemory) -> Iterator[SpanFacts]:
+    return (span for span in memory.facts if span.call is not None and span.call.role is Role.CALL)

@@ -1,8 +1,9 @@
 """The rules as the settings have them."""
 
 from spanmeter.pipeline.accounting import Rules
-from spanmeter.settings import ProviderNames, Settings
+from spanmeter.settings import Estimates, ProviderNames, Settings
 from spanmeter.usage.call import TokenClass
+from spanmeter.usage.decision import DecisionRules
 from spanmeter.usage.event import EventRules
 from spanmeter.usage.recognition import Recogniser
 
@@ -21,5 +22,7 @@ def configured_rules(settings: Settings) -> Rules:
             type_names={TokenClass.INPUT: names[0], TokenClass.OUTPUT: names[1]} if names else {},
             konnect_provider_names=settings.provider_names is ProviderNames.KONNECT,
         ),
-        default_subject=settings.default_subject or "",
+        decisions=DecisionRules(
+            default_subject=settings.default_subject or "", bill_estimates=settings.estimates is Estimates.BILL
+        ),
     )

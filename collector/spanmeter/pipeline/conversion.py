@@ -1,10 +1,10 @@
 """Offline: recorded OTLP in, events out, by the same rules as the collector's and without a database."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from spanmeter.pipeline.accounting import Arrival, Gathered, Rules, settle_traces
-from spanmeter.store.ledger import Settlement, Tally, TraceMemory
+from spanmeter.store.ledger import Billed, Settlement, Tally, TraceMemory
 from spanmeter.usage.outcome import uninteresting
 from spanmeter.usage.recognition import Recogniser
 from spanmeter.usage.trace import unpack_links
@@ -17,7 +17,10 @@ class _EmptyBooks:
     def memories(self, trace_ids: Collection[bytes]) -> Mapping[bytes, TraceMemory]:
         return {}
 
-    def billed_tokens(self, source: str, event_ids: Collection[str]) -> Mapping[str, int]:
+    def recent_memories(self, *, since_ns: int) -> Iterator[TraceMemory]:
+        return iter(())
+
+    def billed(self, source: str, event_ids: Collection[str]) -> Mapping[str, Billed]:
         return {}
 
     def parked_with(self, identities: Collection[str]) -> Sequence[tuple[bytes, bytes]]:

@@ -43,6 +43,7 @@ class HttpReceiver:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 self._app,
+                interface="asgi3",  # uvicorn's guess is wrong for a bound method
                 log_config=None,
                 access_log=False,
                 lifespan="off",

@@ -53,9 +53,14 @@ class Database:
 
     @classmethod
     def open_existing(cls, data_dir: Path) -> "Database | None":
-        """Open for reading only; None where nothing was ever stored there."""
+        """Open for reading only; None where nothing was ever stored there. Raises `StoreError` where one cannot look."""
         path = data_dir / FILE_NAME
-        return cls(path, read_only=True) if path.exists() else None
+        try:
+            return cls(path, read_only=True) if path.exists() else None
+        except OSError as error:
+            raise StoreError(
+                f"data folder {data_dir}: {error.strerror}", hint="set SPANMETER_DATA_DIR to a folder that can be read"
+            ) from error
 
     def execute(self, name: str, *parameters: object, **named: object) -> sqlite3.Cursor:
         """Run one query on this thread's connection."""
@@ -154,9 +159,9 @@ class Transaction:
     def execute(self, name: str, *parameters: object) -> sqlite3.Cursor:
         return self._connection.execute(queries()[name], parameters)
 
-    def execute_many(self, name: str, rows: "list[tuple[object, ...]]") -> None:
-        if rows:
-            self._connection.executemany(queries()[name], rows)
+    def execute_many(self, name: str, rows: "list[tuple[object, ...]]") -> int:
+        """Run one statement for each row; how many rows it changed in all."""
+        return self._connection.executemany(queries()[name], rows).rowcount if rows else 0
 
 
 @functools.cache

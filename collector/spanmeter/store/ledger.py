@@ -1,17 +1,18 @@
 """The ledger: what was decided, the events made, and the sums that prove that nothing got lost."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import msgspec
 
+from spanmeter.errors import StoreBusyError
 from spanmeter.store.database import Database
 from spanmeter.usage.call import SpanFacts
 from spanmeter.usage.decision import Decision
 from spanmeter.usage.event import UsageEvent
-from spanmeter.usage.outcome import Outcome, Reason
+from spanmeter.usage.outcome import Outcome, Reason, is_final
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,15 +23,37 @@ class Recorded:
     reason: Reason
     identity: str = ""
 
+    @property
+    def is_final(self) -> bool:
+        return is_final(self.outcome, self.reason)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Billed:
+    """Tokens of an event that exists, and the instrumentation that reported them."""
+
+    tokens: int
+    scope: str
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceMemory:
-    """What is remembered of a decided trace. `rows` are the journal rows whose spans are accounted for in it."""
+    """What is remembered of a decided trace. `rows` are the journal rows whose spans are accounted for in it,
+    `version` counts how often it was stored: who read an older one may not overwrite it."""
 
     facts: list[SpanFacts] = field(default_factory=list)
     links: dict[bytes, bytes] = field(default_factory=dict)
     outcomes: dict[bytes, Recorded] = field(default_factory=dict)
     rows: list[int] = field(default_factory=list)
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A span that waits for a person, since when, and what was decided on it."""
+
+    held_ns: int
+    decision: Decision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +87,11 @@ class Tally:
 class Settlement:
     """Everything that one round of decisions changes; stored in one transaction or not at all.
 
-    `held` are decisions that a person may look into, `released` the spans that no longer are. `bodies` are the encoded
-    events, aligned with `events`.
+    `decisions` are all that were taken and not final before. `held` are those that a person may look into, `released`
+    the spans that no longer are. `bodies` are the encoded events, aligned with `events`.
     """
 
+    decisions: list[Decision] = field(default_factory=list)
     events: list[UsageEvent] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
     held: list[Decision] = field(default_factory=list)
@@ -81,11 +105,14 @@ class Settlement:
 
 
 class Ledger(Protocol):
-    """The books. `settle` is atomic and durable on return; an event whose (id, source) is there already is left out."""
+    """The books. `settle` is atomic and durable on return. It raises `StoreBusyError`, and changes nothing, if another
+    process has changed one of the traces, or made one of the events, since this one read them: then decide anew."""
 
     def memories(self, trace_ids: Collection[bytes]) -> Mapping[bytes, TraceMemory]: ...
 
-    def billed_tokens(self, source: str, event_ids: Collection[str]) -> Mapping[str, int]: ...
+    def recent_memories(self, *, since_ns: int) -> Iterator[TraceMemory]: ...
+
+    def billed(self, source: str, event_ids: Collection[str]) -> Mapping[str, Billed]: ...
 
     def parked_with(self, identities: Collection[str]) -> Sequence[tuple[bytes, bytes]]: ...
 
@@ -95,6 +122,7 @@ class Ledger(Protocol):
 
 
 _encoder = msgspec.msgpack.Encoder()
+_decision_decoder = msgspec.msgpack.Decoder(Decision)
 _memory_decoder = msgspec.msgpack.Decoder(TraceMemory)
 FORGET_AT_ONCE = 5_000
 
@@ -113,32 +141,37 @@ class SqliteLedger:
                 found[trace_id] = _memory_decoder.decode(row[1])
         return found
 
-    def billed_tokens(self, source: str, event_ids: Collection[str]) -> Mapping[str, int]:
-        """Tokens by event id, of those ids for which there is an event."""
-        return dict(self._database.execute("event_tokens", source, json.dumps(list(event_ids)))) if event_ids else {}
+    def recent_memories(self, *, since_ns: int) -> Iterator[TraceMemory]:
+        """Of the traces decided since then."""
+        for (memory,) in self._database.execute("memory_since", since_ns):
+            yield _memory_decoder.decode(memory)
+
+    def billed(self, source: str, event_ids: Collection[str]) -> Mapping[str, Billed]:
+        """What was billed under those of the ids for which there is an event."""
+        if not event_ids:
+            return {}
+        rows = self._database.execute("event_tokens", source, json.dumps(list(event_ids)))
+        return {event_id: Billed(tokens=tokens, scope=scope) for event_id, tokens, scope in rows}
 
     def parked_with(self, identities: Collection[str]) -> Sequence[tuple[bytes, bytes]]:
-        """(trace id, span id) of parked spans that record one of these calls."""
+        """(trace id, span id) of spans parked, or held as estimates, that record one of these calls."""
         return list(self._database.execute("held_with_identity", json.dumps(list(identities)))) if identities else []
+
+    def held(self, outcomes: Collection[Outcome]) -> list[Held]:
+        """Spans with one of these outcomes, those held longest first."""
+        rows = self._database.execute("held_read", json.dumps([outcome.value for outcome in outcomes]))
+        return [Held(held_ns=held_ns, decision=_decision_decoder.decode(detail)) for held_ns, detail in rows]
 
     def settle(self, settlement: Settlement, *, now_ns: int, deliver: bool) -> None:
         """`deliver`: put the new events into the outbox; otherwise they are marked as local only."""
         with self._database.transaction() as transaction:
             last_seq: int = transaction.execute("event_max").fetchone()[0]
-            transaction.execute_many(
+            made = transaction.execute_many(
                 "event_insert",
                 [
                     (
-                        e.id,
-                        e.source,
-                        e.subject,
-                        e.time_ns,
-                        e.token_class.value,
-                        e.tokens,
-                        e.model,
-                        e.provider,
-                        now_ns,
-                        body,
+                        *(e.id, e.source, e.subject, e.time_ns, e.token_class.value, e.tokens),
+                        *(e.model, e.provider, e.scope, now_ns, body),
                     )
                     for e, body in zip(settlement.events, settlement.bodies, strict=True)
                 ],
@@ -160,10 +193,15 @@ class SqliteLedger:
                     for (outcome, reason), amount in settlement.tallies.items()
                 ],
             )
-            transaction.execute_many(
+            remembered = transaction.execute_many(
                 "memory_write",
-                [(trace_id, now_ns, _encoder.encode(memory)) for trace_id, memory in settlement.memories.items()],
+                [
+                    (trace_id, now_ns, memory.version + 1, _encoder.encode(replace(memory, version=memory.version + 1)))
+                    for trace_id, memory in settlement.memories.items()
+                ],
             )
+            if made != len(settlement.events) or remembered != len(settlement.memories):
+                raise StoreBusyError("another process decided on the same traces at the same time; decided anew")
             transaction.execute_many("journal_delete", [(seq,) for seq in settlement.finished_rows])
 
     def forget(self, *, before_ns: int) -> None:

@@ -20,19 +20,24 @@ SELECT count(*), coalesce(min(received_ns), 0) FROM journal;
 -- name: memory_read
 SELECT trace_id, memory FROM trace WHERE trace_id = ?;
 
+-- name: memory_since
+SELECT memory FROM trace WHERE decided_ns >= ?;
+
 -- name: memory_write
-INSERT INTO trace (trace_id, decided_ns, memory) VALUES (?, ?, ?)
-ON CONFLICT (trace_id) DO UPDATE SET decided_ns = excluded.decided_ns, memory = excluded.memory;
+INSERT INTO trace (trace_id, decided_ns, version, memory) VALUES (?, ?, ?, ?)
+ON CONFLICT (trace_id) DO UPDATE
+    SET decided_ns = excluded.decided_ns, version = excluded.version, memory = excluded.memory
+    WHERE trace.version = excluded.version - 1;
 
 -- name: memory_forget
 DELETE FROM trace WHERE trace_id IN (SELECT trace_id FROM trace WHERE decided_ns < ? ORDER BY decided_ns LIMIT ?);
 
 -- name: event_insert
-INSERT INTO event (id, source, subject, time_ns, token_class, tokens, model, provider, made_ns, body)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id, source) DO NOTHING;
+INSERT INTO event (id, source, subject, time_ns, token_class, tokens, model, provider, scope, made_ns, body)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id, source) DO NOTHING;
 
 -- name: event_tokens
-SELECT id, tokens FROM event WHERE source = ? AND id IN (SELECT value FROM json_each(?));
+SELECT id, tokens, scope FROM event WHERE source = ? AND id IN (SELECT value FROM json_each(?));
 
 -- name: event_max
 SELECT coalesce(max(seq), 0) FROM event;
@@ -82,7 +87,10 @@ ON CONFLICT (trace_id, span_id) DO UPDATE SET outcome = excluded.outcome, reason
     identity = excluded.identity, detail = excluded.detail;
 
 -- name: held_with_identity
-SELECT trace_id, span_id FROM held WHERE outcome = 'parked' AND identity IN (SELECT value FROM json_each(?));
+SELECT trace_id, span_id FROM held WHERE outcome IN ('parked', 'estimated') AND identity IN (SELECT value FROM json_each(?));
+
+-- name: held_read
+SELECT held_ns, detail FROM held WHERE outcome IN (SELECT value FROM json_each(?)) ORDER BY held_ns, trace_id, span_id;
 
 -- name: held_delete
 DELETE FROM held WHERE trace_id = ? AND span_id = ?;

@@ -58,7 +58,11 @@ class LlmCall:
 
     `usage` is None where the span carries no counts. `problem` says why the counts cannot be believed (negative,
     absurd, not a number); such a call is never billed. `reason` says why a span is no call, where `role` says so.
-    `models` are as on the wire, `provider` a semantic-convention name.
+    Models are as on the wire, `provider` a semantic-convention name, empty where only a framework's is known.
+
+    `sole_source`: an aggregate that may be billed if no call below it bears usage. `estimated`: the instrumentation
+    guessed, or is known to count wrongly here. `looks_back_ns`: the span reports on a call that was made so long
+    before it started at most.
     """
 
     role: Role
@@ -74,6 +78,8 @@ class LlmCall:
     streamed: bool = False
     estimated: bool = False
     is_error: bool = False
+    sole_source: bool = False
+    looks_back_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +88,8 @@ class SpanFacts:
 
     `tenant` is what the span's own attributes name, `tenant_key` the setting's entry that found it; the same for
     `resource_tenant`. `service` is the resource's identity (name and instance). `dimensions` are the further
-    attributes that the settings copy into events, already under their event names.
+    attributes that the settings copy into events, already under their event names. `hints` are
+    ids on the span by which a person may tell whose call it is, where no tenant is named.
     """
 
     trace_id: bytes
@@ -99,4 +106,5 @@ class SpanFacts:
     resource_tenant_key: str = ""
     credential_tenant: str = ""
     dimensions: tuple[tuple[str, str], ...] = ()
+    hints: tuple[tuple[str, str], ...] = ()
     call: LlmCall | None = None

@@ -1,74 +1,243 @@
-"""The decision on a trace: for each of its LLM spans one outcome, and who is billed for what."""
+"""The decision on traces: for each LLM span one outcome, and who is billed for what."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
-from spanmeter.usage.attribution import Attribution, attribute
+from spanmeter.usage.attribution import Attribution, Where, attribute
 from spanmeter.usage.call import LlmCall, Role, SpanFacts
-from spanmeter.usage.identity import call_identity
+from spanmeter.usage.grouping import Bond, Group, Key, call_of, group_calls, key_of
+from spanmeter.usage.identity import is_specific, response_identity, span_identity
 from spanmeter.usage.outcome import Outcome, Reason
 from spanmeter.usage.trace import Trace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What becomes of one span. `identity` names the call it records: equal identities are the same call."""
+    """What becomes of one span. `identity` names the call it records: equal identities are the same call.
+
+    For the span that is billed, `span` has what other records of the same call knew better: the parts of equal
+    counts, the model, the provider. `same_as` is the span that stands for the call, where that is another one.
+    """
 
     span: SpanFacts
     outcome: Outcome
     reason: Reason
     attribution: Attribution = Attribution()
     identity: str = ""
+    same_as: bytes = b""
 
     @property
     def call(self) -> LlmCall:
-        assert self.span.call is not None
-        return self.span.call
+        return call_of(self.span)
 
 
-def decide(trace: Trace, *, billed: Mapping[bytes, str], default_subject: str = "") -> list[Decision]:
-    """Decide every LLM span of `trace`, oldest first.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionRules:
+    """`default_subject`: tenant of last resort, empty for none. `bill_estimates`: bill counts that an instrumentation
+    guessed, marked as such; otherwise they wait for a person."""
+
+    default_subject: str = ""
+    bill_estimates: bool = False
+
+
+_DUPLICATE = {
+    Bond.SAME_RESPONSE: Reason.SAME_RESPONSE,
+    Bond.NESTED: Reason.NESTED,
+    Bond.SIDE_BY_SIDE: Reason.SIDE_BY_SIDE,
+}
+
+
+def decide(
+    traces: Mapping[bytes, Trace],
+    *,
+    billed: Mapping[Key, str],
+    rules: DecisionRules,
+    older: Iterable[SpanFacts] = (),
+) -> list[Decision]:
+    """Decide every LLM span of `traces`; of `older` calls, decided before in other traces, those that share a call.
 
     Depends on nothing but its arguments, and not on the order in which the spans arrived. `billed` has the identities
-    of spans that were billed by an earlier decision on the same trace: they stay billed, and what is the same call
-    as one of them is a duplicate.
+    of spans billed by earlier decisions: they stand for their call.
     """
-    calls = list(trace.calls())
-    has_parts = any(_bears_usage(span) for span in calls)
-    seen: dict[str, SpanFacts] = {billed[span.span_id]: span for span in calls if span.span_id in billed}
-    decisions = []
-    for span in calls:
-        assert span.call is not None
-        outcome, reason = _by_itself(span.call, has_parts=has_parts)
-        attribution, identity = Attribution(), ""
-        if outcome is Outcome.BILLED:
-            identity = call_identity(span)
-            attribution = attribute(span, trace, default_subject=default_subject)
-            if seen.setdefault(identity, span) is not span:
-                outcome, reason = Outcome.DUPLICATE, Reason.SAME_RESPONSE
-            elif not attribution.tenant:
-                outcome = Outcome.PARKED
-                reason = Reason.TENANT_CONFLICT if attribution.candidates else Reason.NO_TENANT
-        decisions.append(
-            Decision(span=span, outcome=outcome, reason=reason, attribution=attribution, identity=identity)
+    grouping = group_calls(traces, older=older)
+    decisions: list[Decision] = []
+    for group in grouping.groups:
+        if any(key[0] in traces for key in group.members):
+            decisions += _decide_group(group, traces, billed=billed, rules=rules)
+    decisions += [Decision(span=span, outcome=Outcome.AGGREGATE, reason=Reason.SUM) for span in grouping.sums]
+    for trace in traces.values():
+        decisions += _decide_others(trace, billed=billed, rules=rules)
+    return sorted(decisions, key=lambda one: (one.span.start_ns, one.span.trace_id, one.span.span_id))
+
+
+def _decide_group(
+    group: Group, traces: Mapping[bytes, Trace], *, billed: Mapping[Key, str], rules: DecisionRules
+) -> list[Decision]:
+    standing = max(group.members.values(), key=lambda span: _standing(span, traces, billed))
+    decisions = [
+        Decision(
+            span=span,
+            outcome=Outcome.DUPLICATE,
+            reason=_DUPLICATE[group.bonds.get(key, group.bonds.get(key_of(standing), Bond.SAME_RESPONSE))],
+            same_as=standing.span_id,
         )
+        for key, span in group.members.items()
+        if span is not standing
+    ]
+    call = call_of(standing)
+    if call.usage is None:
+        reason = Reason.STREAM_WITHOUT_USAGE if call.streamed else Reason.NO_USAGE
+        reason = Reason.FAILED if call.is_error else reason
+        return [*decisions, Decision(span=standing, outcome=Outcome.UNMETERED, reason=reason)]
+    identity = billed.get(key_of(standing)) or _identity(standing, group)
+    attribution = _attribution(standing, group, traces, rules)
+    merged = _merged(standing, group)
+    outcome, reason = Outcome.BILLED, Reason.OWN_CALL
+    if key_of(standing) in billed:
+        pass
+    elif call.estimated and not rules.bill_estimates:
+        outcome, reason = Outcome.ESTIMATED, Reason.ESTIMATE
+    elif not attribution.tenant:
+        outcome = Outcome.PARKED
+        reason = Reason.TENANT_CONFLICT if attribution.candidates else Reason.NO_TENANT
+    return [
+        *decisions,
+        Decision(span=merged, outcome=outcome, reason=reason, attribution=attribution, identity=identity),
+    ]
+
+
+def _standing(
+    span: SpanFacts, traces: Mapping[bytes, Trace], billed: Mapping[Key, str]
+) -> tuple[bool, bool, bool, int, bool, int, bytes, bytes]:
+    """The greatest stands for its call: billed already, else with counts, measured rather than guessed, furthest
+    inside, with the provider's id, with most parts told apart. Ids decide between equals."""
+    call = call_of(span)
+    trace = traces.get(span.trace_id)
+    depth = sum(1 for _ in trace.ancestors(span)) if trace is not None else 0
+    parts = _parts(call)
+    return (
+        key_of(span) in billed,
+        call.usage is not None,
+        not call.estimated,
+        depth if _has_call_above(span, trace) else 0,
+        is_specific(call.response_id),
+        parts,
+        span.trace_id,
+        span.span_id,
+    )
+
+
+def _has_call_above(span: SpanFacts, trace: Trace | None) -> bool:
+    return trace is not None and any(up is not None and up.call is not None for up in trace.ancestors(span))
+
+
+def _parts(call: LlmCall) -> int:
+    usage = call.usage
+    return sum(map(bool, (usage.cache_read, usage.cache_write, usage.reasoning))) if usage is not None else 0
+
+
+def _identity(standing: SpanFacts, group: Group) -> str:
+    """The response id, the standing span's own before the others', else the standing span's ids."""
+    ids = [call_of(standing).response_id, *sorted(call_of(span).response_id for span in group.members.values())]
+    return next((response_identity(found) for found in ids if is_specific(found)), span_identity(standing))
+
+
+def _attribution(standing: SpanFacts, group: Group, traces: Mapping[bytes, Trace], rules: DecisionRules) -> Attribution:
+    """The standing span's tenant; else the one that other records of the call agree on. Records that each name another
+    tenant, on themselves or above them, are a conflict."""
+    found = {
+        key: attribute(span, traces.get(span.trace_id, Trace()), default_subject=rules.default_subject)
+        for key, span in group.members.items()
+    }
+    sure = {one.tenant for one in found.values() if one.where in (Where.CREDENTIAL, Where.SPAN, Where.ANCESTOR)}
+    own = found[key_of(standing)]
+    if own.where is Where.CREDENTIAL:
+        return own
+    if len(sure) > 1:
+        return Attribution(candidates=tuple(sorted(sure)))
+    order = list(Where)
+    best = min(found.values(), key=lambda one: (order.index(one.where) if one.where else len(order), one is not own))
+    return best if best.where is not own.where else own
+
+
+def _merged(standing: SpanFacts, group: Group) -> SpanFacts:
+    """The standing span with what the others know better of the same counts."""
+    if len(group.members) == 1:
+        return standing
+    call = call_of(standing)
+    assert call.usage is not None
+    others = [call_of(span) for _, span in sorted(group.members.items()) if span is not standing]
+    totals = (call.usage.all_input, call.usage.all_output)
+    richest = max((one for one in others if one.usage is not None), key=_parts, default=call)
+    usage = call.usage
+    if richest.usage is not None and _parts(richest) > _parts(call):
+        usage = richest.usage if (richest.usage.all_input, richest.usage.all_output) == totals else usage
+    known = [call, *others]
+    dimensions = dict(standing.dimensions)
+    for _, span in sorted(group.members.items()):
+        for name, shown in span.dimensions:
+            dimensions.setdefault(name, shown)
+    return replace(
+        standing,
+        dimensions=tuple(dimensions.items()),
+        call=replace(
+            call,
+            usage=usage,
+            provider=next((one.provider for one in known if one.provider), ""),
+            operation=next((one.operation for one in known if one.operation), ""),
+            request_model=next((one.request_model for one in known if one.request_model), ""),
+            response_model=next((one.response_model for one in known if one.response_model), ""),
+        ),
+    )
+
+
+def _decide_others(trace: Trace, *, billed: Mapping[Key, str], rules: DecisionRules) -> list[Decision]:
+    """Spans that are no calls: invalid, ignored, and sums over calls, the innermost sums first."""
+    decisions = []
+    accounted = {span.span_id for span in trace.calls() if _bears_usage(span)}
+    sums = []
+    for span in trace.calls():
+        call = call_of(span)
+        if call.problem:
+            decisions.append(Decision(span=span, outcome=Outcome.INVALID, reason=Reason.BAD_COUNTS))
+        elif call.role is Role.IGNORED:
+            decisions.append(Decision(span=span, outcome=Outcome.IGNORED, reason=Reason.NO_CALL))
+        elif call.role is Role.AGGREGATE:
+            sums.append(span)
+    for span in sorted(sums, key=lambda span: (-sum(1 for _ in trace.ancestors(span)), span.span_id)):
+        decision = _decide_sum(span, trace, accounted, billed=billed, rules=rules)
+        if decision.outcome is Outcome.BILLED:
+            accounted.add(span.span_id)
+        decisions.append(decision)
     return decisions
 
 
-def _by_itself(call: LlmCall, *, has_parts: bool) -> tuple[Outcome, Reason]:
-    """What a span would be if it were alone with its trace's other calls."""
-    if call.problem:
-        return Outcome.INVALID, Reason.BAD_COUNTS
-    if call.role is Role.IGNORED:
-        return Outcome.IGNORED, Reason.NO_CALL
-    if call.role is Role.AGGREGATE:
-        return (Outcome.AGGREGATE, Reason.SUM) if has_parts else (Outcome.PARKED, Reason.SOLE_AGGREGATE)
-    if call.usage is None:
-        if call.is_error:
-            return Outcome.UNMETERED, Reason.FAILED
-        return Outcome.UNMETERED, Reason.STREAM_WITHOUT_USAGE if call.streamed else Reason.NO_USAGE
-    return Outcome.BILLED, Reason.OWN_CALL
+def _decide_sum(
+    span: SpanFacts, trace: Trace, accounted: set[bytes], *, billed: Mapping[Key, str], rules: DecisionRules
+) -> Decision:
+    if key_of(span) not in billed and any(
+        _is_part(trace.facts[span_id], span, trace) for span_id in accounted if span_id != span.span_id
+    ):
+        return Decision(span=span, outcome=Outcome.AGGREGATE, reason=Reason.SUM)
+    call = call_of(span)
+    attribution = attribute(span, trace, default_subject=rules.default_subject)
+    identity = billed.get(key_of(span)) or _identity(span, Group({key_of(span): span}))
+    if key_of(span) in billed or (call.sole_source and attribution.tenant):
+        outcome, reason = Outcome.BILLED, Reason.SOLE_SOURCE
+    elif call.sole_source:
+        outcome, reason = Outcome.PARKED, Reason.TENANT_CONFLICT if attribution.candidates else Reason.NO_TENANT
+    else:
+        outcome, reason = Outcome.PARKED, Reason.SOLE_AGGREGATE
+    return Decision(span=span, outcome=outcome, reason=reason, attribution=attribution, identity=identity)
+
+
+def _is_part(part: SpanFacts, whole: SpanFacts, trace: Trace) -> bool:
+    """Below it; or, where the part's chain of parents is broken, within its time."""
+    if any(up is not None and up.span_id == whole.span_id for up in trace.ancestors(part)):
+        return True
+    return not trace.is_whole(part) and whole.start_ns <= part.start_ns and part.end_ns <= whole.end_ns
 
 
 def _bears_usage(span: SpanFacts) -> bool:
-    return span.call is not None and span.call.role is Role.CALL and span.call.usage is not None
+    call = call_of(span)
+    return call.role is Role.CALL and call.usage is not None and not call.problem

@@ -11,6 +11,7 @@ from typing import Any
 
 from spanmeter.usage.call import LlmCall, TokenClass, Usage
 from spanmeter.usage.decision import Decision
+from spanmeter.usage.models import split_model
 from spanmeter.usage.providers import konnect_provider
 
 ALL_CLASSES = tuple(TokenClass)
@@ -35,7 +36,8 @@ class EventRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageEvent:
-    """One event. `time_ns` is the end of the span; `data` is what the meter reads, without nulls."""
+    """One event. `time_ns` is the end of the span; `data` is what the meter reads, without nulls; `scope`, the
+    instrumentation that reported it, stays here."""
 
     id: str
     source: str
@@ -46,6 +48,7 @@ class UsageEvent:
     tokens: int
     model: str
     provider: str
+    scope: str
     data: Mapping[str, Any]
 
     def cloudevent(self) -> dict[str, Any]:
@@ -67,13 +70,17 @@ def events(decision: Decision, rules: EventRules) -> list[UsageEvent]:
     call = decision.call
     assert call.usage is not None
     model = event_model(call)
-    provider = konnect_provider(call.provider) if rules.konnect_provider_names else call.provider
+    provider = event_provider(call)
+    if rules.konnect_provider_names:
+        provider = konnect_provider(provider)
     made = []
     for token_class, tokens in counted(call.usage, rules.classes):
         data: dict[str, Any] = {"type": rules.type_names.get(token_class, token_class.value), "tokens": tokens}
         for name, value in (("model", model), ("provider", provider), ("operation", call.operation)):
             if value:
                 data[name] = value
+        if call.estimated:
+            data["estimated"] = True
         data.update(decision.span.dimensions)
         made.append(
             UsageEvent(
@@ -86,6 +93,7 @@ def events(decision: Decision, rules: EventRules) -> list[UsageEvent]:
                 tokens=tokens,
                 model=model,
                 provider=provider,
+                scope=decision.span.scope,
                 data=data,
             )
         )
@@ -103,7 +111,12 @@ def counted(usage: Usage, classes: Sequence[TokenClass]) -> list[tuple[TokenClas
 
 def event_model(call: LlmCall) -> str:
     """The response's model, else the request's, without a `provider/` in front."""
-    return (call.response_model or call.request_model).rpartition("/")[2]
+    return split_model(call.response_model or call.request_model)[1]
+
+
+def event_provider(call: LlmCall) -> str:
+    """The provider that the instrumentation names, else the one in front of the model's name (`openai/gpt-4o`)."""
+    return call.provider or split_model(call.response_model)[0] or split_model(call.request_model)[0]
 
 
 def rfc3339(time_ns: int) -> str:

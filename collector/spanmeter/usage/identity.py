@@ -12,13 +12,6 @@ LEAST_RANDOM_CHARACTERS = 12
 random (OpenAI 24 and more characters, Anthropic 24, UUIDs 32) is longer."""
 
 
-def call_identity(span: SpanFacts) -> str:
-    """The provider's response id where it is specific enough, else trace id and span id in hex."""
-    assert span.call is not None
-    response_id = span.call.response_id
-    return response_identity(response_id) if is_specific(response_id) else span_identity(span)
-
-
 def is_specific(response_id: str) -> bool:
     """Whether a response id can belong to one call only: has it enough characters behind its prefix, not all alike?"""
     _, _, tail = response_id.partition("-") if "-" in response_id else response_id.partition("_")

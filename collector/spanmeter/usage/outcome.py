@@ -29,10 +29,14 @@ class Reason(StrEnum):
     OWN_CALL = "call"
     RESENT = "same span again"
     SAME_RESPONSE = "same response id"
+    NESTED = "same call further inside"
+    SIDE_BY_SIDE = "same call side by side"
     SUM = "sum over its calls"
     NO_TENANT = "no tenant"
     TENANT_CONFLICT = "tenant conflict"
     SOLE_AGGREGATE = "sum without its calls"
+    SOLE_SOURCE = "the only record of its calls"
+    ESTIMATE = "counts are a guess"
     NO_USAGE = "no usage"
     STREAM_WITHOUT_USAGE = "stream without usage"
     FAILED = "failed without usage"
@@ -40,12 +44,14 @@ class Reason(StrEnum):
     NO_CALL = "operation calls no model"
     BAD_COUNTS = "unbelievable counts"
     BAD_IDS = "ids of a wrong length"
+    DISCARDED = "discarded by a person"
     RESPONSE_CONFLICT = "response id reused with other counts"
     """Billed, by its span: the response id had been billed with other counts."""
 
 
-FINAL = frozenset({Outcome.BILLED})
-"""Outcomes that later spans of the trace cannot change: the event may already be with the service."""
+def is_final(outcome: Outcome, reason: Reason) -> bool:
+    """Whether later spans of the trace cannot change it: the event may be with the service, or a person has decided."""
+    return outcome is Outcome.BILLED or reason is Reason.DISCARDED
 
 
 def uninteresting(*, spans: int, llm_spans: int, rejected: int) -> dict[tuple[Outcome, Reason], int]:

@@ -10,6 +10,9 @@ from spanmeter.usage.dialects.dialect import Dialect
 from spanmeter.usage.span import Attributes, AttributeValue, Span, Vocabulary
 
 SERVICE_KEYS = ("service.name", "service.instance.id")
+# Ids of sessions, users and agents (semconv registry: session, user, enduser, gen-ai; OpenInference and Langfuse use
+# them too): never a tenant by themselves, but what a person can assign parked calls by.
+HINT_KEYS = ("session.id", "user.id", "enduser.id", "gen_ai.conversation.id", "gen_ai.agent.id", "gen_ai.agent.name")
 MOST_TENANT_CHARACTERS = 512
 
 
@@ -30,7 +33,7 @@ class Recogniser:
         tenant_keys = {entry.partition("#")[0] for entry in self.tenant_attributes}
         wanted = tenant_keys | set(self.dimensions.values())
         return Vocabulary(
-            keys=frozenset().union(wanted, SERVICE_KEYS, *(dialect.keys for dialect in self.dialects)),
+            keys=frozenset().union(wanted, SERVICE_KEYS, HINT_KEYS, *(dialect.keys | dialect.context for dialect in self.dialects)),
             markers=tuple(sorted(wanted.union(*(dialect.markers for dialect in self.dialects)))),
         )
 
@@ -66,6 +69,7 @@ class Recogniser:
             resource_tenant_key=resource_key,
             credential_tenant=credential_tenant,
             dimensions=dimensions,
+            hints=() if tenant or call is None else _hints(span),
             call=call,
         )
 
@@ -105,6 +109,11 @@ def _member(value: AttributeValue, name: str) -> AttributeValue:
         except (ValueError, RecursionError):
             return None
     return value.get(name) if isinstance(value, Mapping) else None
+
+
+def _hints(span: Span) -> tuple[tuple[str, str], ...]:
+    found = ((key, _dimension(span, key)) for key in HINT_KEYS if key in span.attributes)
+    return tuple((key, shown) for key, shown in found if shown)
 
 
 def _dimension(span: Span, key: str) -> str | None:

@@ -1,6 +1,8 @@
 """Attribute values as they come: counts as int, double or numeric string, texts, booleans."""
 
+import json
 import math
+from collections.abc import Mapping
 
 from spanmeter.usage.span import Attributes, AttributeValue
 
@@ -58,3 +60,27 @@ def truth(attributes: Attributes, key: str) -> bool:
     """Whether the value under `key` says yes: true, or the word in any case."""
     value = attributes.get(key)
     return value is True or (isinstance(value, str) and value.lower() == "true")
+
+
+MOST_JSON_CHARACTERS = 4 * 1024 * 1024
+"""A longer text is not parsed: a call's counts are not worth what it would cost."""
+
+
+def json_object(value: object) -> Mapping[str, AttributeValue]:
+    """The object that `value` is, or that its JSON text holds; an empty one where it is neither, or was cut."""
+    if isinstance(value, str) and len(value) <= MOST_JSON_CHARACTERS and value.lstrip().startswith("{"):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return {}
+    return value if isinstance(value, Mapping) else {}
+
+
+def version(text_of_version: str) -> tuple[int, ...]:
+    """`1.62.0` as (1, 62, 0), up to the first part that is no number; empty where there is none."""
+    parts = []
+    for part in text_of_version.split("."):
+        if not part.isascii() or not part.isdecimal() or len(part) > 9:
+            break
+        parts.append(int(part))
+    return tuple(parts)

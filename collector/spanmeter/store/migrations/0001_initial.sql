@@ -11,6 +11,7 @@ CREATE TABLE journal (
 CREATE TABLE trace (
     trace_id BLOB PRIMARY KEY CHECK (length(trace_id) = 16),
     decided_ns INTEGER NOT NULL,
+    version INTEGER NOT NULL,
     memory BLOB NOT NULL                 -- msgpack TraceMemory
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX trace_decided ON trace (decided_ns);
@@ -26,6 +27,7 @@ CREATE TABLE event (
     tokens INTEGER NOT NULL,
     model TEXT NOT NULL,
     provider TEXT NOT NULL,
+    scope TEXT NOT NULL,                 -- the instrumentation that reported the call
     made_ns INTEGER NOT NULL,
     body BLOB NOT NULL,                  -- the bytes that are sent
     UNIQUE (id, source)

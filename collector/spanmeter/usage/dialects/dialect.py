@@ -11,10 +11,12 @@ from spanmeter.usage.span import Span
 class Dialect:
     """`keys` are all attribute keys that `recognise` reads, `markers` strings of which every such key contains one.
 
-    `recognise` answers None for a span of another vocabulary, or one that is no LLM span at all.
+    `context` are further keys that it reads where a span has them, without a marker: many spans that are no LLM spans
+    have them too, so alone they are no reason to look at a span. `recognise` answers None for a span of another vocabulary, or one that is no LLM span at all.
     """
 
     name: str
     keys: frozenset[str]
     markers: tuple[str, ...]
     recognise: Callable[[Span], LlmCall | None]
+    context: frozenset[str] = frozenset()

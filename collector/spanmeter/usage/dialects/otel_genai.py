@@ -1,4 +1,4 @@
-"""OpenTelemetry's GenAI semantic conventions, all versions since 1.26.
+"""OpenTelemetry's GenAI semantic conventions, all versions since 1.26; also the vocabulary that most others extend.
 
 Source: semantic-conventions v1.26.0 to v1.41.1, docs/gen-ai/gen-ai-spans.md and model/gen-ai/registry.yaml (1.26
 called the counts `prompt_tokens` and `completion_tokens`, 1.37 renamed `gen_ai.system` to `gen_ai.provider.name`, 1.40
@@ -6,24 +6,55 @@ added the cache and 1.41 the reasoning counts); semantic-conventions-genai renam
 `cache_write` (changelog 440); opentelemetry-util-genai 1.3b0 _inference_invocation.py.
 """
 
+from dataclasses import dataclass
+
 from spanmeter.usage.call import LlmCall, Role, Usage
 from spanmeter.usage.counting import disjoint
 from spanmeter.usage.dialects.dialect import Dialect
-from spanmeter.usage.span import Span
+from spanmeter.usage.span import Attributes, Span
 from spanmeter.usage.values import BadCountError, count, text
 
-INPUT = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")
-OUTPUT = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")
-CACHE_READ = ("gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_read_input_tokens")
-CACHE_WRITE = (
-    "gen_ai.usage.cache_write.input_tokens",
-    "gen_ai.usage.cache_creation.input_tokens",
-    "gen_ai.usage.cache_creation_input_tokens",
-    "gen_ai.usage.cache_write_input_tokens",
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountNames:
+    """Attribute keys of the counts, each in order of preference: one name is read, aliases are never added up."""
+
+    input: tuple[str, ...]
+    output: tuple[str, ...]
+    cache_read: tuple[str, ...] = ()
+    cache_write: tuple[str, ...] = ()
+    reasoning: tuple[str, ...] = ()
+    total: tuple[str, ...] = ()
+
+    def keys(self) -> frozenset[str]:
+        return frozenset((*self.input, *self.output, *self.cache_read, *self.cache_write, *self.reasoning, *self.total))
+
+
+COUNTS = CountNames(
+    input=("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens"),
+    output=("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens"),
+    # The last of each are Sentry's (sentry-sdk 3.0 consts.py, SPANDATA) and LiveKit's (livekit-agents 2.0
+    # trace_types.py), subsets of the input and output counts like the others.
+    cache_read=(
+        "gen_ai.usage.cache_read.input_tokens",
+        "gen_ai.usage.cache_read_input_tokens",
+        "gen_ai.usage.input_tokens.cached",
+        "gen_ai.usage.input_cached_tokens",
+    ),
+    cache_write=(
+        "gen_ai.usage.cache_write.input_tokens",
+        "gen_ai.usage.cache_creation.input_tokens",
+        "gen_ai.usage.cache_creation_input_tokens",
+        "gen_ai.usage.cache_write_input_tokens",
+        "gen_ai.usage.input_tokens.cache_write",
+    ),
+    reasoning=(
+        "gen_ai.usage.reasoning.output_tokens",
+        "gen_ai.usage.reasoning_tokens",
+        "gen_ai.usage.output_tokens.reasoning",
+    ),
+    total=("gen_ai.usage.total_tokens", "llm.usage.total_tokens"),
 )
-REASONING = ("gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.reasoning_tokens")
-TOTAL = ("gen_ai.usage.total_tokens",)
-PROVIDER = ("gen_ai.provider.name", "gen_ai.system")
 
 CALLS = frozenset({"chat", "generate_content", "text_completion", "embeddings"})
 # registry.yaml, gen_ai.operation.name: operations that wrap model calls and may repeat their sum.
@@ -32,55 +63,104 @@ AGGREGATES = frozenset({"invoke_agent", "create_agent", "invoke_workflow", "plan
 # instrumentations should not report usage on it; token counting endpoints report what a call would have used.
 IGNORED = frozenset({"execute_tool", "retrieval", "rerank", "count_tokens", "tokenize", "fetch_response"})
 
+IDENTITY_KEYS = frozenset(
+    {
+        "gen_ai.operation.name",
+        "gen_ai.provider.name",
+        "gen_ai.system",
+        "gen_ai.request.model",
+        "gen_ai.request.stream",
+        "gen_ai.response.model",
+        "gen_ai.response.id",
+    }
+)
+KEYS = IDENTITY_KEYS | COUNTS.keys()
+
 
 def recognise(span: Span) -> LlmCall | None:
     """An operation of the conventions, or any span with their usage counts."""
-    attributes = span.attributes
-    operation = text(attributes, "gen_ai.operation.name")
-    usage, problem = _usage(span)
+    operation = text(span.attributes, "gen_ai.operation.name")
+    usage, problem = read_counts(span.attributes)
     has_counts = usage is not None or bool(problem)
-    reason = ""
     if operation in AGGREGATES or operation in IGNORED:
         if not has_counts:
             return None
         role = Role.AGGREGATE if operation in AGGREGATES else Role.IGNORED
-        reason = f"operation {operation}"
-    elif operation in CALLS or has_counts:
-        role = Role.CALL
-    else:
-        return None
+        return make_call(span, dialect=NAME, role=role, usage=usage, problem=problem, reason=f"operation {operation}")
+    if operation in CALLS or has_counts:
+        return make_call(span, dialect=NAME, role=Role.CALL, usage=usage, problem=problem)
+    return None
+
+
+def make_call(
+    span: Span,
+    *,
+    dialect: str,
+    role: Role,
+    usage: Usage | None,
+    problem: str = "",
+    reason: str = "",
+    provider: str | None = None,
+    request_model: str = "",
+    response_model: str = "",
+    response_id: str = "",
+    operation: str = "",
+    streamed: bool = False,
+    estimated: bool = False,
+    sole_source: bool = False,
+    looks_back_ns: int = 0,
+) -> LlmCall:
+    """A call whose models, provider, operation and response id are read from the conventions' attributes where the
+    arguments leave them open. `provider=""` says that what stands in the attribute is a framework's name."""
+    attributes = span.attributes
     return LlmCall(
         role=role,
-        dialect=DIALECT.name,
-        operation=operation,
-        provider=text(attributes, *PROVIDER),
-        request_model=text(attributes, "gen_ai.request.model"),
-        response_model=text(attributes, "gen_ai.response.model"),
-        response_id=text(attributes, "gen_ai.response.id"),
+        dialect=dialect,
+        operation=operation or text(attributes, "gen_ai.operation.name"),
+        provider=text(attributes, "gen_ai.provider.name", "gen_ai.system") if provider is None else provider,
+        request_model=request_model or text(attributes, "gen_ai.request.model"),
+        response_model=response_model or text(attributes, "gen_ai.response.model"),
+        response_id=response_id or text(attributes, "gen_ai.response.id"),
         usage=usage,
         problem=problem,
         reason=reason,
-        streamed=attributes.get("gen_ai.request.stream") is True,
+        streamed=streamed or attributes.get("gen_ai.request.stream") is True,
+        estimated=estimated,
         is_error=span.is_error,
+        sole_source=sole_source,
+        looks_back_ns=looks_back_ns,
     )
 
 
-def _usage(span: Span) -> tuple[Usage | None, str]:
-    """Counts and, where they cannot be believed, why. Zero on both sides is none: failed calls have that."""
-    attributes = span.attributes
+def read_counts(
+    attributes: Attributes,
+    names: CountNames = COUNTS,
+    *,
+    cache_included: bool = True,
+    reasoning_included: bool = True,
+) -> tuple[Usage | None, str]:
+    """Disjoint counts and, where they cannot be believed, why. Zero on both sides is none: failed calls have that.
+
+    `attributes` may be any mapping, such as a JSON object's. The flags say what is known of the emitter, see
+    `counting.disjoint`.
+    """
     try:
-        input_tokens = count(attributes, *INPUT)
-        output_tokens = count(attributes, *OUTPUT)
-        if not input_tokens and not output_tokens:
+        input_tokens = count(attributes, *names.input)
+        output_tokens = count(attributes, *names.output)
+        cache_read = count(attributes, *names.cache_read) or 0
+        cache_write = count(attributes, *names.cache_write) or 0
+        if not (input_tokens or output_tokens or cache_read or cache_write):
             return None, ""
         return (
             disjoint(
                 input_tokens or 0,
                 output_tokens or 0,
-                cache_read=count(attributes, *CACHE_READ) or 0,
-                cache_write=count(attributes, *CACHE_WRITE) or 0,
-                reasoning=count(attributes, *REASONING) or 0,
-                total=count(attributes, *TOTAL),
+                cache_read=cache_read,
+                cache_write=cache_write,
+                reasoning=count(attributes, *names.reasoning) or 0,
+                total=count(attributes, *names.total),
+                cache_included=cache_included,
+                reasoning_included=reasoning_included,
             ),
             "",
         )
@@ -88,24 +168,5 @@ def _usage(span: Span) -> tuple[Usage | None, str]:
         return None, str(error)
 
 
-DIALECT = Dialect(
-    name="otel-genai",
-    keys=frozenset(
-        {
-            "gen_ai.operation.name",
-            "gen_ai.request.model",
-            "gen_ai.request.stream",
-            "gen_ai.response.model",
-            "gen_ai.response.id",
-            *INPUT,
-            *OUTPUT,
-            *CACHE_READ,
-            *CACHE_WRITE,
-            *REASONING,
-            *TOTAL,
-            *PROVIDER,
-        }
-    ),
-    markers=("gen_ai.",),
-    recognise=recognise,
-)
+NAME = "otel-genai"
+DIALECT = Dialect(name=NAME, keys=KEYS, markers=("gen_ai.", "llm.usage."), recognise=recognise)

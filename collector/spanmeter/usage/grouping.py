@@ -1,0 +1,264 @@
+"""Which spans record the same call: two instrumentations of one client, a framework above it, a gateway below it.
+
+Spans are joined by what they say, strongest first: the provider's response id; one inside the other; side by side at
+the same time with the same counts. What the counts and times must look like is said at each rule. Two spans of the
+same instrumentation are never the same call by looks alone: identical prompts in parallel are legitimate.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from spanmeter.usage.call import LlmCall, Role, SpanFacts, Usage
+from spanmeter.usage.identity import is_specific
+from spanmeter.usage.models import same_model
+from spanmeter.usage.trace import Trace
+
+SLACK_NS = 5_000_000
+"""Clocks of one process read at different places: a span inside another may stick out by so much."""
+
+Key = tuple[bytes, bytes]
+"""Trace id and span id."""
+
+
+class Bond(IntEnum):
+    """Why a span belongs to a group, strongest first."""
+
+    SAME_RESPONSE = 0
+    NESTED = 1
+    SIDE_BY_SIDE = 2
+
+
+@dataclass(slots=True)
+class Group:
+    """Spans that record one call. `bonds` says for each but the first why it belongs."""
+
+    members: dict[Key, SpanFacts] = field(default_factory=dict)
+    bonds: dict[Key, Bond] = field(default_factory=dict)
+
+    @property
+    def scopes(self) -> set[str]:
+        return {span.scope for span in self.members.values()}
+
+
+@dataclass(slots=True)
+class Grouping:
+    """`groups`: every span that is a call, in exactly one. `sums`: calls that turned out to be sums over calls inside
+    them, and are in no group."""
+
+    groups: list[Group]
+    sums: list[SpanFacts]
+
+
+def key_of(span: SpanFacts) -> Key:
+    return span.trace_id, span.span_id
+
+
+def call_of(span: SpanFacts) -> LlmCall:
+    assert span.call is not None
+    return span.call
+
+
+def group_calls(traces: Mapping[bytes, Trace], *, older: Iterable[SpanFacts] = ()) -> Grouping:
+    """Group the calls of these traces, and with them `older` calls of other traces, decided before.
+
+    The result depends on the set of spans, not on their order.
+    """
+    calls = sorted(
+        (span for trace in traces.values() for span in trace.calls() if _is_call(span)),
+        key=lambda span: (span.start_ns, span.trace_id, span.span_id),
+    )
+    calls += sorted(older, key=lambda span: (span.start_ns, span.trace_id, span.span_id))
+    if len(calls) < 2:
+        return Grouping([Group({key_of(span): span}) for span in calls], [])
+    joined = _Joined(calls)
+    _join_responses(calls, joined)
+    sums = _join_nested(calls, traces, joined)
+    summed = {key_of(span) for span in sums}
+    _join_side_by_side([span for span in calls if key_of(span) not in summed], traces, joined)
+    return Grouping([group for group in joined.groups() if not summed & group.members.keys()], sums)
+
+
+def _is_call(span: SpanFacts) -> bool:
+    return span.call is not None and span.call.role is Role.CALL and not span.call.problem
+
+
+class _Joined:
+    """Groups under construction."""
+
+    def __init__(self, calls: Sequence[SpanFacts]) -> None:
+        self._of = {key_of(span): Group({key_of(span): span}) for span in calls}
+
+    def of(self, span: SpanFacts) -> Group:
+        return self._of[key_of(span)]
+
+    def join(self, one: SpanFacts, other: SpanFacts, bond: Bond) -> None:
+        kept, gone = self.of(one), self.of(other)
+        if kept is gone:
+            return
+        for key, span in gone.members.items():
+            kept.members[key] = span
+            kept.bonds[key] = min(bond, gone.bonds.get(key, bond))
+            self._of[key] = kept
+        for key in kept.members:
+            kept.bonds.setdefault(key, bond)
+
+    def groups(self) -> Iterator[Group]:
+        seen: set[int] = set()
+        for group in self._of.values():
+            if id(group) not in seen:
+                seen.add(id(group))
+                yield group
+
+
+def _join_responses(calls: Sequence[SpanFacts], joined: _Joined) -> None:
+    """Equal response ids are one call, whatever the traces. Where one instrumentation reports different counts under
+    the same id, a server reuses ids: those stay apart."""
+    by_id: dict[str, list[SpanFacts]] = defaultdict(list)
+    for span in calls:
+        if is_specific(call_of(span).response_id):
+            by_id[call_of(span).response_id].append(span)
+    for spans in by_id.values():
+        for at, span in enumerate(spans):
+            for earlier in spans[:at]:
+                if span.scope != earlier.scope or _equal_counts(call_of(span).usage, call_of(earlier).usage):
+                    joined.join(earlier, span, Bond.SAME_RESPONSE)
+                    break
+
+
+def _join_nested(calls: Sequence[SpanFacts], traces: Mapping[bytes, Trace], joined: _Joined) -> list[SpanFacts]:
+    """A call inside a call of the same model is the same call seen from further inside, if their counts can agree; an
+    outer call whose counts cover several inner ones is their sum. Returns those sums."""
+    inside: dict[Key, list[SpanFacts]] = defaultdict(list)
+    outer_of: dict[Key, SpanFacts] = {}
+    for span in calls:
+        trace = traces.get(span.trace_id)
+        outer = _outer_call(span, trace) if trace is not None else None
+        if outer is not None:
+            inside[key_of(outer)].append(span)
+            outer_of[key_of(outer)] = outer
+    sums = []
+    for key, inner in inside.items():
+        outer = outer_of[key]
+        alike = [span for span in inner if same_model(_models(outer), _models(span))]
+        counted = [span for span in alike if call_of(span).usage is not None]
+        usage = call_of(outer).usage
+        if any(joined.of(span) is joined.of(outer) for span in inner):
+            continue
+        if usage is None or not counted:
+            if len(alike) == 1 or (alike and not counted and usage is not None):
+                joined.join(alike[0], outer, Bond.NESTED)
+            elif usage is None and counted:
+                joined.join(counted[-1], outer, Bond.NESTED)
+        elif len(counted) == 1:
+            if _can_agree(usage, call_of(counted[0]).usage) or call_of(outer).estimated:
+                joined.join(counted[0], outer, Bond.NESTED)
+        else:
+            same = [span for span in counted if _equal_counts(usage, call_of(span).usage)]
+            if same:
+                joined.join(same[-1], outer, Bond.NESTED)
+            elif _covers(counted, usage):
+                sums.append(outer)
+    return sums
+
+
+def _outer_call(span: SpanFacts, trace: Trace) -> SpanFacts | None:
+    """The nearest ancestor that is a call; none where an agent or a tool lies between: that makes calls of its own."""
+    for ancestor in trace.ancestors(span):
+        if ancestor is not None and ancestor.call is not None:
+            return ancestor if _is_call(ancestor) else None
+    return None
+
+
+def _join_side_by_side(calls: Sequence[SpanFacts], traces: Mapping[bytes, Trace], joined: _Joined) -> None:
+    """Calls of different instrumentations in one service, one within the time of the other, with equal counts above
+    zero, of the same model and not of different tenants, are the same call. Each is paired with one at most of every
+    other instrumentation, those closest in time first."""
+    by_counts: dict[tuple[str, int, int], list[SpanFacts]] = defaultdict(list)
+    for span in calls:
+        usage = call_of(span).usage
+        if usage is not None:
+            by_counts[span.service, usage.all_input, usage.all_output].append(span)
+    for spans in by_counts.values():
+        if len({span.scope for span in spans}) < 2:
+            continue
+        pairs = sorted(
+            (
+                (
+                    _distance_ns(one, other),
+                    key_of(one),
+                    key_of(other),
+                    one,
+                    other,
+                )
+                for at, one in enumerate(spans)
+                for other in spans[:at]
+                if _side_by_side(one, other, traces)
+            ),
+            key=lambda pair: pair[:3],
+        )
+        for *_, one, other in pairs:
+            first, second = joined.of(one), joined.of(other)
+            if first is not second and not first.scopes & second.scopes:
+                joined.join(one, other, Bond.SIDE_BY_SIDE)
+
+
+def _distance_ns(one: SpanFacts, other: SpanFacts) -> int:
+    return abs(one.start_ns - other.start_ns) + abs(one.end_ns - other.end_ns)
+
+
+def _side_by_side(one: SpanFacts, other: SpanFacts, traces: Mapping[bytes, Trace]) -> bool:
+    ids = {call_of(span).response_id for span in (one, other)} - {""}
+    return (
+        one.scope != other.scope
+        and len([response_id for response_id in ids if is_specific(response_id)]) < 2
+        and same_model(_models(one), _models(other))
+        and (_within(one, other) or _within(other, one))
+        and not _of_different_tenants(one, other, traces)
+    )
+
+
+def _within(inner: SpanFacts, outer: SpanFacts) -> bool:
+    """In time. A span that reports on an earlier call reaches back before its start, and may be as long as its call."""
+    back = call_of(outer).looks_back_ns
+    if back:
+        return outer.start_ns - back <= inner.start_ns and inner.start_ns <= outer.end_ns
+    return outer.start_ns - SLACK_NS <= inner.start_ns and inner.end_ns <= outer.end_ns + SLACK_NS
+
+
+def _of_different_tenants(one: SpanFacts, other: SpanFacts, traces: Mapping[bytes, Trace]) -> bool:
+    tenants = {_nearest_tenant(span, traces.get(span.trace_id)) for span in (one, other)} - {""}
+    return len(tenants) > 1
+
+
+def _nearest_tenant(span: SpanFacts, trace: Trace | None) -> str:
+    if span.tenant or trace is None:
+        return span.tenant
+    return next((up.tenant for up in trace.ancestors(span) if up is not None and up.tenant), "")
+
+
+def _models(span: SpanFacts) -> tuple[str, ...]:
+    return call_of(span).request_model, call_of(span).response_model
+
+
+def _equal_counts(one: Usage | None, other: Usage | None) -> bool:
+    return (one.all_input, one.all_output) == (other.all_input, other.all_output) if one and other else one is other
+
+
+def _can_agree(outer: Usage, inner: Usage | None) -> bool:
+    """Whether two readings of one call may differ so: one side equal, or equal but for cached tokens or reasoning."""
+    if inner is None:
+        return True
+    inputs = {outer.all_input, outer.input} & {inner.all_input, inner.input}
+    outputs = {outer.all_output, outer.output} & {inner.all_output, inner.output}
+    return bool((inputs - {0}) or (outputs - {0}))
+
+
+def _covers(inner: Sequence[SpanFacts], outer: Usage) -> bool:
+    """Whether the inner calls together account for all that the outer reports."""
+    usages = [usage for span in inner if (usage := call_of(span).usage) is not None]
+    return (
+        sum(usage.all_input for usage in usages) >= outer.all_input
+        and sum(usage.all_output for usage in usages) >= outer.all_output
+    )

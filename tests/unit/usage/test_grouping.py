@@ -1,0 +1,178 @@
+"""Which spans record the same call. The shapes were seen in the corpus."""
+
+from spanmeter.usage.call import Role, SpanFacts, Usage
+from spanmeter.usage.grouping import Bond, group_calls, key_of
+from spanmeter.usage.trace import Trace
+from tests.spans import NOW_NS, SPECIFIC_ID, facts, llm_call
+
+MS = 1_000_000
+
+
+def traces(*spans: SpanFacts) -> dict[bytes, Trace]:
+    found: dict[bytes, Trace] = {}
+    for span in spans:
+        found.setdefault(span.trace_id, Trace()).facts[span.span_id] = span
+    return found
+
+
+def groups(*spans: SpanFacts) -> list[set[tuple[bytes, bytes]]]:
+    return sorted((set(group.members) for group in group_calls(traces(*spans)).groups), key=sorted)
+
+
+def keys(*spans: SpanFacts) -> set[tuple[bytes, bytes]]:
+    return {key_of(span) for span in spans}
+
+
+def at(start_ms: int, end_ms: int) -> dict[str, int]:
+    return {"start_ns": NOW_NS + start_ms * MS, "end_ns": NOW_NS + end_ms * MS}
+
+
+class TestSameResponse:
+    def test_in_different_traces(self) -> None:
+        # A framework's and the SDK's instrumentation without a span of the application's around them: two traces.
+        one = facts(1, trace=1, scope="framework", call=llm_call(response_id=SPECIFIC_ID))
+        other = facts(2, trace=2, scope="sdk", call=llm_call(response_id=SPECIFIC_ID))
+        assert groups(one, other) == [keys(one, other)]
+
+    def test_told_with_other_counts_by_another_instrumentation(self) -> None:
+        one = facts(1, scope="framework", call=llm_call(10, 8, response_id=SPECIFIC_ID))
+        other = facts(2, scope="sdk", call=llm_call(10, 5, response_id=SPECIFIC_ID))
+        assert groups(one, other) == [keys(one, other)]
+
+    def test_other_counts_from_one_instrumentation_are_two_calls(self) -> None:
+        one = facts(1, scope="sdk", call=llm_call(10, 8, response_id=SPECIFIC_ID))
+        other = facts(2, scope="sdk", call=llm_call(20, 5, response_id=SPECIFIC_ID))
+        assert groups(one, other) == [keys(one), keys(other)]
+
+    def test_a_short_id_joins_nothing(self) -> None:
+        # Ollama's OpenAI endpoint numbers its responses chatcmpl-0 to chatcmpl-999.
+        one = facts(1, trace=1, call=llm_call(response_id="chatcmpl-7"))
+        other = facts(20, trace=2, call=llm_call(response_id="chatcmpl-7"))
+        assert len(groups(one, other)) == 2
+
+
+class TestNested:
+    def test_equal_counts(self) -> None:
+        outer = facts(1, scope="framework", **at(0, 100))
+        inner = facts(2, parent=1, scope="sdk", **at(10, 90))
+        assert groups(outer, inner) == [keys(outer, inner)]
+
+    def test_through_spans_that_are_no_calls(self) -> None:
+        outer = facts(1, scope="framework", **at(0, 100))
+        between = facts(3, parent=1, call=None)
+        inner = facts(2, parent=3, scope="sdk", **at(10, 90))
+        assert groups(outer, between, inner) == [keys(outer, inner)]
+
+    def test_cached_tokens_counted_in_and_out(self) -> None:
+        # agent-framework excludes Anthropic's cached tokens, the SDK's own span includes them.
+        outer = facts(1, scope="framework", call=llm_call(usage=Usage(input=100, output=5)))
+        inner = facts(2, parent=1, scope="sdk", call=llm_call(usage=Usage(input=100, cache_read=900, output=5)))
+        assert groups(outer, inner) == [keys(outer, inner)]
+
+    def test_another_model_inside_is_another_call(self) -> None:
+        outer = facts(1, scope="framework")
+        inner = facts(2, parent=1, scope="sdk", call=llm_call(request_model="omni-moderation"))
+        assert groups(outer, inner) == [keys(outer), keys(inner)]
+
+    def test_an_agent_between_makes_calls_of_its_own(self) -> None:
+        outer = facts(1, scope="framework")
+        agent = facts(3, parent=1, call=llm_call(role=Role.AGGREGATE))
+        inner = facts(2, parent=3, scope="sdk")
+        assert groups(outer, agent, inner) == [keys(outer), keys(inner)]
+
+    def test_counts_that_cannot_agree_are_two_calls(self) -> None:
+        outer = facts(1, scope="framework", call=llm_call(1000, 200))
+        inner = facts(2, parent=1, scope="sdk", call=llm_call(50, 7))
+        assert groups(outer, inner) == [keys(outer), keys(inner)]
+
+    def test_an_inner_stream_without_counts(self) -> None:
+        outer = facts(1, scope="framework")
+        inner = facts(2, parent=1, scope="sdk", call=llm_call(usage=None))
+        assert groups(outer, inner) == [keys(outer, inner)]
+
+    def test_a_call_around_several_is_their_sum(self) -> None:
+        # Microsoft.Extensions.AI: a chat client outside the function-invoking one reports all round trips together.
+        outer = facts(1, scope="framework", call=llm_call(30, 12))
+        first = facts(2, parent=1, scope="sdk", call=llm_call(10, 5))
+        second = facts(3, parent=1, scope="sdk", call=llm_call(20, 7))
+        grouping = group_calls(traces(outer, first, second))
+        assert grouping.sums == [outer]
+        assert [set(group.members) for group in grouping.groups] == [keys(first), keys(second)]
+
+
+class TestSideBySide:
+    def pair(self, **changes: object) -> tuple[SpanFacts, SpanFacts]:
+        one = facts(1, trace=1, scope="framework", service="shop", **at(0, 100))
+        given: dict[str, object] = {"trace": 2, "scope": "sdk", "service": "shop", **at(10, 90)} | changes
+        return one, facts(2, **given)  # type: ignore[arg-type]
+
+    def test_one_within_the_time_of_the_other(self) -> None:
+        # OpenInference and OpenLLMetry LangChain callbacks do not make their spans current: siblings or two traces.
+        one, other = self.pair()
+        assert groups(one, other) == [keys(one, other)]
+
+    def test_same_instrumentation_twice_is_two_calls(self) -> None:
+        one, other = self.pair(scope="framework")
+        assert len(groups(one, other)) == 2
+
+    def test_other_service(self) -> None:
+        assert len(groups(*self.pair(service="billing"))) == 2
+
+    def test_other_counts(self) -> None:
+        assert len(groups(*self.pair(call=llm_call(11, 5)))) == 2
+
+    def test_other_model(self) -> None:
+        assert len(groups(*self.pair(call=llm_call(request_model="gpt-4o")))) == 2
+
+    def test_times_that_only_touch(self) -> None:
+        assert len(groups(*self.pair(**at(90, 190)))) == 2
+
+    def test_different_tenants(self) -> None:
+        one = facts(1, trace=1, scope="framework", service="shop", tenant="acme", **at(0, 100))
+        _, other = self.pair(tenant="globex")
+        assert len(groups(one, other)) == 2
+
+    def test_two_ids_are_two_calls(self) -> None:
+        one = facts(
+            1,
+            trace=1,
+            scope="framework",
+            service="shop",
+            call=llm_call(response_id="msg_AAbbCCddEEffGG11"),
+            **at(0, 100),
+        )
+        _, other = self.pair(call=llm_call(response_id="msg_QQrrSSttUUvvWW22"))
+        assert len(groups(one, other)) == 2
+
+    def test_identical_prompts_in_parallel_stay_apart(self) -> None:
+        outer = [facts(n, trace=n, scope="framework", service="shop", **at(n, 100 + n)) for n in (1, 2, 3)]
+        inner = [facts(10 + n, trace=10 + n, scope="sdk", service="shop", **at(n + 1, 99 + n)) for n in (1, 2, 3)]
+        found = groups(*outer, *inner)
+        assert len(found) == 3
+        assert all(len(group) == 2 for group in found)
+
+    def test_a_report_on_an_earlier_call(self) -> None:
+        # Logfire puts a stream's usage on a log-like span after it.
+        report = facts(
+            1, trace=1, scope="logfire", service="shop", call=llm_call(looks_back_ns=60_000 * MS), **at(300, 300)
+        )
+        call = facts(2, trace=2, scope="sdk", service="shop", **at(0, 100))
+        assert groups(report, call) == [keys(report, call)]
+
+    def test_the_bond_is_told(self) -> None:
+        one, other = self.pair()
+        [group] = group_calls(traces(one, other)).groups
+        assert set(group.bonds.values()) == {Bond.SIDE_BY_SIDE}
+
+
+def test_the_order_does_not_matter() -> None:
+    spans = [
+        facts(1, scope="framework", service="shop", **at(0, 100)),
+        facts(2, parent=1, scope="sdk", service="shop", **at(10, 90)),
+        facts(3, trace=3, scope="sdk", service="shop", **at(12, 92)),
+        facts(4, trace=4, scope="other", service="shop", **at(0, 101)),
+    ]
+    expected = groups(*spans)
+    for turn in range(len(spans)):
+        assert groups(*spans[turn:], *spans[:turn]) == expected
+        assert groups(*reversed(spans[turn:] + spans[:turn])) == expected
