@@ -5,6 +5,7 @@ the README are made from.
 import difflib
 import os
 import re
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,6 +15,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
+from spanmeter.custom_dialects import DialectFile, read_dialect_file
 from spanmeter.errors import SettingsError
 
 TOKEN_CLASSES = ("input", "cache_read", "cache_write", "output", "reasoning")
@@ -84,6 +86,8 @@ def _pairs(value: object) -> object:
         name, equals, attribute = part.partition("=")
         if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name.strip()) or not attribute.strip():
             raise ValueError(f"{part!r} is not name=attribute with a name of letters, digits and underscores")
+        if name.strip() in pairs:
+            raise ValueError(f"{name.strip()} is there twice")
         pairs[name.strip()] = attribute.strip()
     reserved = {"type", "tokens", "model", "provider", "operation", "estimated"} & pairs.keys()
     if reserved:
@@ -117,16 +121,38 @@ def _source(value: object) -> object:
     return value
 
 
+def _dialect_file(value: object) -> object:
+    return read_dialect_file(Path(value)) if isinstance(value, str) else value
+
+
+def _endpoint(value: object) -> object:
+    # Checked here, so that no message, and not `spanmeter settings`, ever shows it.
+    if isinstance(value, str) and "@" in value.partition("://")[2].partition("/")[0]:
+        raise ValueError("has credentials in it; put the token into KONNECT_TOKEN or KONNECT_TOKEN_FILE")
+    return value
+
+
 def _data_dir() -> Path:
     state = os.environ.get("XDG_STATE_HOME")
-    return (Path(state) if state else Path.home() / ".local" / "state") / "spanmeter"
+    try:
+        return (Path(state) if state else Path.home() / ".local" / "state") / "spanmeter"
+    except RuntimeError:  # no HOME, and no such user
+        return Path(tempfile.gettempdir()) / f"spanmeter-{os.getuid()}"
 
 
 def _setting(
-    env: str, default: Any, description: str, *, unit: str = "", shown: str | None = None, **checks: Any
+    env: str,
+    default: Any,
+    description: str,
+    *,
+    unit: str = "",
+    shown: str | None = None,
+    masked: bool = False,
+    **checks: Any,
 ) -> Any:
-    """A field with its variable's name. `shown` is the default as the documentation writes it."""
-    extra: dict[str, Any] = {"env": env, "unit": unit, "shown": shown}
+    """A field with its variable's name. `shown` is the default as the documentation writes it; a `masked` value is part
+    of no message."""
+    extra: dict[str, Any] = {"env": env, "unit": unit, "shown": shown, "masked": masked}
     if callable(default):
         return Field(default_factory=default, description=description, json_schema_extra=extra, **checks)
     return Field(default=default, description=description, json_schema_extra=extra, **checks)
@@ -141,7 +167,10 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     konnect_token: SecretStr | None = _setting(
-        "KONNECT_TOKEN", None, "Konnect token with the Ingest role (`spat_…` or `kpat_…`). None: local ledger only."
+        "KONNECT_TOKEN",
+        None,
+        "Konnect token with the Ingest role (`spat_…` or `kpat_…`). None: local ledger only.",
+        masked=True,
     )
     konnect_token_file: Path | None = _setting(
         "KONNECT_TOKEN_FILE", None, "File that holds the token; read again when the service refuses it."
@@ -149,10 +178,11 @@ class Settings(BaseModel):
     konnect_region: Literal["us", "eu", "au", "me", "in", "sg"] = _setting(
         "KONNECT_REGION", "us", "Konnect region whose events endpoint is used: us, eu, au, me, in or sg."
     )
-    endpoint: str | None = _setting(
+    endpoint: Annotated[str | None, BeforeValidator(_endpoint)] = _setting(
         "SPANMETER_ENDPOINT",
         None,
         "Full URL of an events endpoint instead of the region's, such as `http://localhost:8888/api/v1/events`.",
+        masked=True,
     )
     data_dir: Path = _setting(
         "SPANMETER_DATA_DIR", _data_dir, "Folder of the journal, outbox and ledger.", shown="~/.local/state/spanmeter"
@@ -210,6 +240,11 @@ class Settings(BaseModel):
     )
     dimensions: Annotated[Mapping[str, str], BeforeValidator(_pairs)] = _setting(
         "SPANMETER_DIMENSIONS", dict, "Further attributes to copy into `data`: `tier=tenant.tier,…`.", shown=""
+    )
+    dialect_file: Annotated[DialectFile | None, BeforeValidator(_dialect_file)] = _setting(
+        "SPANMETER_DIALECT_FILE",
+        None,
+        "TOML or JSON file that describes the spans of your own instrumentation, see docs/dialects.md.",
     )
     event_type: str = _setting("SPANMETER_EVENT_TYPE", "kong.llm_request", "CloudEvents `type`.", min_length=1)
     event_source: Annotated[str, BeforeValidator(_source)] = _setting(
@@ -381,7 +416,7 @@ def _problems(error: ValidationError) -> list[str]:
     lines: list[str] = []
     for detail in error.errors(include_url=False):
         if detail["loc"]:
-            lines.append(_problem(detail))
+            lines += [_problem(detail | {"msg": part}) for part in detail["msg"].split("\n")]
         else:
             lines += detail["msg"].removeprefix("Value error, ").split("\n")
     return lines
@@ -390,11 +425,7 @@ def _problems(error: ValidationError) -> list[str]:
 def _problem(detail: Any) -> str:
     field = Settings.model_fields[str(detail["loc"][0])]
     message = str(detail["msg"]).removeprefix("Value error, ")
-    shown = (
-        ""
-        if "SecretStr" in str(field.annotation) or repr(detail["input"]) in message
-        else f" (found {detail['input']!r})"
-    )
+    shown = "" if _extra(field)["masked"] or repr(detail["input"]) in message else f" (found {detail['input']!r})"
     return f"{_extra(field)['env']}: {message[:1].lower()}{message[1:]}{shown}"
 
 
@@ -406,6 +437,7 @@ def _type_name(field: FieldInfo) -> str:
     for sign, name in (
         ("ListenAddress", "host:port"),
         ("SecretStr", "secret"),
+        ("DialectFile", "path"),
         ("Path", "path"),
         ("Mapping", "pairs"),
         ("tuple", "list"),

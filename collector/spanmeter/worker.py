@@ -12,6 +12,7 @@ from spanmeter.clock import Clock, SystemClock
 from spanmeter.delivery.courier import Courier
 from spanmeter.delivery.pace import Pace
 from spanmeter.errors import SettingsError, SpanmeterError, StoreError
+from spanmeter.logs import Complaints
 from spanmeter.openmeter.client import EventsClient
 from spanmeter.openmeter.endpoint import events_url
 from spanmeter.pipeline.assembler import Assembler
@@ -47,6 +48,7 @@ class Worker:
         self._courier: Courier | None = None
         self._courier_thread: threading.Thread | None = None
         self._assembler: Assembler | None = None
+        self._complaints = Complaints(log, clock=self._clock)
         if settings.delivers:
             self._client, self._courier = make_courier(settings, database, self._clock)
 
@@ -104,10 +106,10 @@ class Worker:
                     self._courier_thread.start()
                 wait_s = 0.0 if self._step() else LOOK_EVERY_S
             except StoreError as error:
-                log.error("assembly: %s", error, extra={"hint": error.hint})
+                self._complaints.tell(logging.ERROR, "assembly: %s (%s)", error, error.hint or "tried again")
                 wait_s = LOCK_EVERY_S
-            except Exception:  # the thread's edge: money waits on disk, a person must look
-                log.exception("assembly")
+            except Exception as error:  # noqa: BLE001 - the thread's edge: money waits on disk, a person must look
+                self._complaints.tell(logging.ERROR, "assembly stands still, nothing is lost", error=error)
                 wait_s = 10 * LOCK_EVERY_S
 
     def _step(self, *, close: bool = False) -> bool:

@@ -16,7 +16,7 @@ from spanmeter.settings import Settings
 from spanmeter.store.database import Database
 from spanmeter.store.journal import SqliteJournal
 from spanmeter.wire.request import DecodedRequest
-from spanmeter.worker import Worker
+from spanmeter.worker import Worker, configured_events_url
 from spanmeter_instrumentation.readable import neutral_span
 
 log = logging.getLogger("spanmeter.plugin")
@@ -34,6 +34,8 @@ class MeteringProcessor(SpanProcessor):
     """
 
     def __init__(self, settings: Settings) -> None:
+        if settings.delivers:
+            configured_events_url(settings)  # raises SettingsError: here, where somebody is listening
         self._settings = settings
         self._recogniser = configured_recogniser(settings)
         self._vocabulary = self._recogniser.vocabulary()
@@ -69,9 +71,7 @@ class MeteringProcessor(SpanProcessor):
             self._waiting.append(span)
             if not self._started:
                 self._start()
-            if self._settings.flush_ms == 0:
-                self._write()
-            else:
+            if self._settings.flush_ms > 0 or not self._write():
                 self._wake.set()
         except Exception:  # a guest does not break its host
             log.exception("a span was not metered")
@@ -115,7 +115,12 @@ class MeteringProcessor(SpanProcessor):
             # Let a few more spans end: one fsync for all of them. Half the time is for the fsync itself.
             self._stop.wait(self._settings.flush_ms / 2000)
             self._wake.clear()
-            if not self._write():
+            try:
+                written = self._write()
+            except Exception:  # the thread's edge: what waits is tried again
+                log.exception("spans wait in memory")
+                written = False
+            if not written:
                 self._stop.wait(RETRY_S)
                 self._wake.set()
 
@@ -144,6 +149,8 @@ class MeteringProcessor(SpanProcessor):
         if self._database is None:
             self._database = Database.open(self._settings.data_dir)
             self._journal = SqliteJournal(self._database)
-        if self._worker is None and not self._stop.is_set():
+        if self._worker is None:
             self._worker = Worker(self._settings, self._database)
-            self._worker.start()
+            # A process may end before its first span was written: then `shutdown` does the work, without threads.
+            if not self._stop.is_set():
+                self._worker.start()

@@ -1,12 +1,14 @@
 """The SDK's ended span as spanmeter's neutral one."""
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import cast
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
 from spanmeter.usage.span import NO_PARENT, Attributes, Scope, Span, Vocabulary
+from spanmeter.wire.request import known_time
 
 
 def neutral_span(span: ReadableSpan, vocabulary: Vocabulary) -> Span | None:
@@ -22,16 +24,30 @@ def neutral_span(span: ReadableSpan, vocabulary: Vocabulary) -> Span | None:
         parent_span_id=parent.span_id.to_bytes(8, "big") if parent is not None and parent.is_valid else NO_PARENT,
         parent_is_remote=parent.is_remote if parent is not None else None,
         name=span.name,
-        start_ns=span.start_time or 0,
-        end_ns=span.end_time or 0,
+        start_ns=_time_ns(span.start_time),
+        end_ns=_time_ns(span.end_time),
         is_error=span.status.status_code is StatusCode.ERROR,
         attributes=_of_interest(span.attributes, vocabulary),
         resource=_of_interest(span.resource.attributes, vocabulary),
-        scope=Scope(name=scope.name, version=scope.version or "") if scope is not None else Scope(),
+        scope=Scope(name=str(_encodable(scope.name)), version=scope.version or "") if scope is not None else Scope(),
     )
 
 
 def _of_interest(attributes: Mapping[str, object] | None, vocabulary: Vocabulary) -> Attributes:
     if not attributes:
         return {}
-    return cast(Attributes, {key: attributes[key] for key in attributes if key in vocabulary.keys})
+    return cast(Attributes, {key: _encodable(attributes[key]) for key in attributes if key in vocabulary.keys})
+
+
+def _time_ns(time: object) -> int:
+    """The SDK takes whatever an application gives as start or end: `time.time()` too, which is a float in seconds."""
+    if isinstance(time, float):
+        time = int(time) if isfinite(time) else 0
+    return known_time(time) if isinstance(time, int) and time > 0 else 0
+
+
+def _encodable(value: object) -> object:
+    """Lone surrogates have no UTF-8: they are replaced, as the decoders of OTLP do."""
+    if isinstance(value, str) and not value.isascii():
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return tuple(map(_encodable, value)) if isinstance(value, tuple) else value

@@ -72,7 +72,7 @@ class SqliteRig:
         with self._database.transaction() as transaction:
             for body in bodies:
                 self._made += 1
-                transaction.execute("event_insert", f"e{self._made}", "s", "t", 1, "input", 1, "", "", 1, body)
+                transaction.execute("event_insert", f"e{self._made}", "s", "t", 1, "input", 1, "", "", "", 1, body)
             transaction.execute("outbox_fill", before)
         return range(before + 1, before + 1 + len(bodies))
 

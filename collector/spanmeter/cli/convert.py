@@ -1,5 +1,7 @@
 """`convert`: recorded OTLP in, CloudEvents out."""
 
+from typing import BinaryIO
+
 import click
 
 
@@ -16,13 +18,11 @@ def convert(files: tuple[str, ...], summary: str | None, quiet: bool) -> None:
     """
     import sys
     import time
-    from pathlib import Path
 
     import msgspec
 
     from spanmeter.cli.environment import settings_from_environment
     from spanmeter.cli.tables import outcome_rows, print_table
-    from spanmeter.errors import UsageError
     from spanmeter.pipeline.configured import configured_recogniser, configured_rules
     from spanmeter.pipeline.conversion import Conversion
     from spanmeter.wire.files import read_file
@@ -36,6 +36,7 @@ def convert(files: tuple[str, ...], summary: str | None, quiet: bool) -> None:
     for file in files:
         conversion.add(read_file(file, vocabulary))
     settlement = conversion.settle()
+    summary_file = _opened(summary) if summary not in (None, "-") else None  # before anything is printed
     for body in settlement.bodies:
         sys.stdout.buffer.write(body + b"\n")
     sys.stdout.buffer.flush()
@@ -49,11 +50,9 @@ def convert(files: tuple[str, ...], summary: str | None, quiet: bool) -> None:
     }
     if summary == "-":
         click.echo(msgspec.json.encode(document).decode(), err=True)
-    elif summary is not None:
-        try:
-            Path(summary).write_bytes(msgspec.json.encode(document) + b"\n")
-        except OSError as error:
-            raise UsageError(f"--summary {summary}: {error.strerror}") from error
+    elif summary_file is not None:
+        with summary_file:
+            summary_file.write(msgspec.json.encode(document) + b"\n")
     if not quiet and summary != "-":
         click.echo(
             f"{conversion.requests} requests, {conversion.spans} spans, {conversion.llm_spans} LLM spans, "
@@ -65,3 +64,14 @@ def convert(files: tuple[str, ...], summary: str | None, quiet: bool) -> None:
             [list(row.values()) for row in outcomes],
             err=True,
         )
+
+
+def _opened(path: str | None) -> BinaryIO:
+    from pathlib import Path
+
+    from spanmeter.errors import UsageError
+
+    try:
+        return Path(path or "").open("wb")
+    except OSError as error:
+        raise UsageError(f"--summary {path}: {error.strerror}") from error

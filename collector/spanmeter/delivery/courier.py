@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Protocol, assert_never
 
 from spanmeter.clock import Clock
-from spanmeter.delivery.complaint import Complaints
 from spanmeter.delivery.pace import Pace
 from spanmeter.delivery.split import divide
+from spanmeter.logs import Complaints
 from spanmeter.openmeter.reply import Halted, Refused, Reply, Retry, Taken
 from spanmeter.store.outbox import DeliveryLog, Outbox, Pending
 

@@ -10,6 +10,7 @@ from spanmeter.store.ledger import Billed, Ledger, Recorded, Settlement, Tally, 
 from spanmeter.usage.call import SpanFacts
 from spanmeter.usage.decision import Decision, DecisionRules, decide
 from spanmeter.usage.event import EventRules, events
+from spanmeter.usage.grouping import Key, key_of
 from spanmeter.usage.identity import span_identity
 from spanmeter.usage.outcome import Outcome, Reason
 from spanmeter.usage.trace import Trace
@@ -58,7 +59,11 @@ def settle_traces(
         trace = traces[trace_id] = _assemble(gathered[trace_id], memory, settlement)
         rows = sorted({*memory.rows, *(arrival.row for arrival in gathered[trace_id].arrivals)})
         settlement.memories[trace_id] = TraceMemory(
-            facts=list(trace.facts.values()), links=trace.links, outcomes=dict(memory.outcomes), rows=rows
+            facts=list(trace.facts.values()),
+            links=trace.links,
+            outcomes=dict(memory.outcomes),
+            rows=rows,
+            version=memory.version,
         )
     _Round(ledger, settlement, rules).decide(traces, recent)
     _balance(gathered, memories, settlement)
@@ -122,20 +127,24 @@ class _Round:
         self._settlement = settlement
         self._rules = rules
         self._known: dict[str, Billed] = {}
+        self._older: Mapping[Key, Recorded] = {}
 
     def decide(self, traces: Mapping[bytes, Trace], recent: RecentCalls | None) -> None:
-        spans = [span for trace in traces.values() for span in trace.facts.values()]
-        older = [span for span in recent.like(spans) if span.trace_id not in traces] if recent is not None else []
-        for span in older:
-            self._load(span.trace_id)
-        billed = {
-            (trace_id, span_id): was.identity
+        if recent is not None:
+            spans = (span for trace in traces.values() for span in trace.calls())
+            older = {key: twin for key, twin in recent.twins(spans).items() if key[0] not in traces}
+            self._older = {key: recorded for key, (_, recorded) in older.items()}
+        else:
+            older = {}
+        recorded = {
+            (trace_id, span_id): was
             for trace_id, memory in self._settlement.memories.items()
             for span_id, was in memory.outcomes.items()
-            if was.outcome is Outcome.BILLED
         }
-        decisions = decide(traces, billed=billed, rules=self._rules.decisions, older=older)
-        self.bill(decisions)
+        recorded.update(self._older)
+        billed = {key: was.identity for key, was in recorded.items() if was.outcome is Outcome.BILLED}
+        twins = [span for span, _ in older.values()]
+        self.bill(decide(traces, billed=billed, rules=self._rules.decisions, older=twins))
 
     def _load(self, trace_id: bytes) -> TraceMemory | None:
         """The memory of a trace of an earlier round, to be changed and stored again."""
@@ -198,16 +207,20 @@ class _Round:
 
     def _recorded(self, decision: Decision) -> Recorded | None:
         memory = self._settlement.memories.get(decision.span.trace_id)
-        return memory.outcomes.get(decision.span.span_id) if memory is not None else None
+        if memory is None:
+            return self._older.get(key_of(decision.span))
+        return memory.outcomes.get(decision.span.span_id)
 
     def _record(self, decision: Decision) -> None:
         """Write the outcome into the trace's memory and move its tally there from where it was before."""
         span = decision.span
-        before = self._recorded(decision)
         after = Recorded(outcome=decision.outcome, reason=decision.reason, identity=decision.identity)
-        memory = self._settlement.memories.get(span.trace_id)
-        if memory is None or before == after:
-            return  # an older call whose memory has gone, or that stays what it was
+        if self._recorded(decision) == after:
+            return
+        memory = self._load(span.trace_id)
+        before = memory.outcomes.get(span.span_id) if memory is not None else None
+        if memory is None or (before is not None and before.is_final):
+            return  # an older call that is forgotten by now, or that a person has decided on meanwhile
         settlement = self._settlement
         settlement.decisions.append(decision)
         memory.outcomes[span.span_id] = after
@@ -222,13 +235,11 @@ class _Round:
 
     def _release_parked(self, billed_now: set[str]) -> None:
         """Spans held earlier, in other traces, that record a call billed now: they are duplicates."""
-        for trace_id, span_id in self._ledger.parked_with(billed_now):
-            memory = self._load(trace_id)
-            if memory is None or memory.outcomes[span_id].outcome not in (Outcome.PARKED, Outcome.ESTIMATED):
-                continue
-            span = next(facts for facts in memory.facts if facts.span_id == span_id)
-            identity = memory.outcomes[span_id].identity
-            self._record(Decision(span=span, outcome=Outcome.DUPLICATE, reason=Reason.SAME_RESPONSE, identity=identity))
+        for held in self._ledger.parked_with(billed_now):
+            self.remember(held)
+            before = self._recorded(held)
+            if before is not None and before.outcome in (Outcome.PARKED, Outcome.ESTIMATED):
+                self._record(replace(held, outcome=Outcome.DUPLICATE, reason=Reason.SAME_RESPONSE))
 
     def _event_ids(self, decisions: Sequence[Decision]) -> set[str]:
         return {

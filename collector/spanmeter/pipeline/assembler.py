@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from spanmeter.clock import Clock
+from spanmeter.errors import StoreError
 from spanmeter.pipeline.accounting import Arrival, Gathered, Rules, settle_traces
 from spanmeter.pipeline.recent import RecentCalls
 from spanmeter.store.journal import Journal, JournalRow
-from spanmeter.store.ledger import Ledger, TraceMemory
+from spanmeter.store.ledger import Ledger, Recorded, TraceMemory
 from spanmeter.usage.call import Role, SpanFacts
 from spanmeter.usage.trace import Trace, unpack_links
 
@@ -83,6 +84,7 @@ class Assembler:
         self._rows: dict[int, _Row] = {}
         self._spent_rows: list[int] = []
         self._forgot_ns = 0
+        self._caught_up = False
         self._recent = RecentCalls(2 * max_ns)
         now_ns = clock.now_ns()
         for memory in ledger.recent_memories(since_ns=now_ns - 2 * max_ns):
@@ -102,9 +104,12 @@ class Assembler:
         now_ns = self._clock.now_ns()
         more = self._decide(self._take_due(now_ns, close=close), now_ns) or more
         self._expire_links(now_ns)
-        if now_ns - self._forgot_ns > min(self._memory_ns, 60_000_000_000):
+        # Rows that were decided before a long stop are still in the journal: forget none of them before they were read.
+        self._caught_up = self._caught_up or not more
+        if self._caught_up and now_ns - self._forgot_ns > min(self._memory_ns, 60_000_000_000):
+            if self._ledger.forget(before_ns=now_ns - self._memory_ns):
+                return True
             self._forgot_ns = now_ns
-            self._ledger.forget(before_ns=now_ns - self._memory_ns)
         return more
 
     def _read(self) -> bool:
@@ -171,33 +176,42 @@ class Assembler:
         return bool(calls) and all(known.is_settled(call) for call in calls)
 
     def _decide(self, due: list[bytes], now_ns: int) -> bool:
+        """Decide these; true if there may be more. A trace that cannot be decided is set aside, the others go on."""
         if not due and not self._spent_rows:
             return False
+        try:
+            self._settle(due, now_ns)
+        except StoreError:
+            for trace_id in due:
+                heapq.heappush(self._due, (now_ns, trace_id))
+            raise
+        except Exception:
+            if len(due) < 2:
+                log.exception("trace %s cannot be decided: set aside in the journal", *(one.hex() for one in due))
+                for trace_id in due:
+                    del self._open[trace_id]  # its rows stay, counted as not decided, and are tried at the next start
+                return True
+            half = len(due) // 2
+            self._decide(due[:half], now_ns)
+            self._decide(due[half:], now_ns)
+        return len(due) == TRACES_AT_ONCE
+
+    def _settle(self, due: list[bytes], now_ns: int) -> None:
         uses = Counter(seq for trace_id in due for seq in self._open[trace_id].rows)
         for trace_id in due:
             if trace_id in self._links:
                 self._open[trace_id].gathered.links.update(self._links[trace_id].parents)
-        try:
-            settlement = settle_traces(
-                {trace_id: self._open[trace_id].gathered for trace_id in due},
-                self._ledger,
-                rules=self._rules,
-                recent=self._recent,
-            )
-            settlement.finished_rows = self._spent_rows + [
-                seq
-                for seq, times in uses.items()
-                if self._rows[seq].open_traces == times and not self._rows[seq].has_links
-            ]
-            self._ledger.settle(settlement, now_ns=now_ns, deliver=self._deliver)
-        except BaseException:
-            for trace_id in due:
-                heapq.heappush(self._due, (now_ns, trace_id))
-            raise
-        self._recent.add(
-            (span for trace_id in due for span in _calls(settlement.memories[trace_id])),
-            now_ns=now_ns,
+        settlement = settle_traces(
+            {trace_id: self._open[trace_id].gathered for trace_id in due},
+            self._ledger,
+            rules=self._rules,
+            recent=self._recent,
         )
+        settlement.finished_rows = self._spent_rows + [
+            seq for seq, times in uses.items() if self._rows[seq].open_traces == times and not self._rows[seq].has_links
+        ]
+        self._ledger.settle(settlement, now_ns=now_ns, deliver=self._deliver)
+        self._recent.add((call for trace_id in due for call in _calls(settlement.memories[trace_id])), now_ns=now_ns)
         for seq, times in uses.items():
             self._rows[seq].open_traces -= times
         for trace_id in due:
@@ -205,7 +219,6 @@ class Assembler:
         for seq in settlement.finished_rows:
             del self._rows[seq]
         self._spent_rows = []
-        return len(due) == TRACES_AT_ONCE
 
     def _expire_links(self, now_ns: int) -> None:
         """Let go of links that are too old for any trace, and of the rows that held them."""
@@ -224,5 +237,8 @@ class Assembler:
                     self._spent_rows.append(seq)
 
 
-def _calls(memory: TraceMemory) -> Iterator[SpanFacts]:
-    return (span for span in memory.facts if span.call is not None and span.call.role is Role.CALL)
+def _calls(memory: TraceMemory) -> Iterator[tuple[SpanFacts, Recorded]]:
+    for span in memory.facts:
+        recorded = memory.outcomes.get(span.span_id)
+        if recorded is not None and span.call is not None and span.call.role is Role.CALL:
+            yield span, recorded

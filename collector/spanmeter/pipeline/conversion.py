@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from spanmeter.pipeline.accounting import Arrival, Gathered, Rules, settle_traces
 from spanmeter.store.ledger import Billed, Settlement, Tally, TraceMemory
+from spanmeter.usage.decision import Decision
 from spanmeter.usage.outcome import uninteresting
 from spanmeter.usage.recognition import Recogniser
 from spanmeter.usage.trace import unpack_links
@@ -23,13 +24,13 @@ class _EmptyBooks:
     def billed(self, source: str, event_ids: Collection[str]) -> Mapping[str, Billed]:
         return {}
 
-    def parked_with(self, identities: Collection[str]) -> Sequence[tuple[bytes, bytes]]:
+    def parked_with(self, identities: Collection[str]) -> Sequence[Decision]:
         return ()
 
     def settle(self, settlement: Settlement, *, now_ns: int, deliver: bool) -> None:
         raise NotImplementedError
 
-    def forget(self, *, before_ns: int) -> None:
+    def forget(self, *, before_ns: int) -> bool:
         raise NotImplementedError
 
 

@@ -154,9 +154,9 @@ class HttpReceiver:
 async def _refuse(send: Send, encoding: Encoding, error: RequestError) -> None:
     status = {MalformedError: 400, TooLargeError: 413, UnsupportedError: 415}.get(type(error), 400)
     body = status_reply(encoding, code=_INVALID_ARGUMENT, message=error.message)
-    # The rest of a body that is too large is not read: the connection cannot be used again.
-    headers = [(b"connection", b"close")] if status == 413 else []
-    await _answer(send, status, body, content_type=encoding.value.encode(), headers=headers)
+    # The connection stays open, also on 413: uvicorn reads on and discards. Closed with a body still coming, the kernel
+    # resets it, most clients never see the answer, and they send the same again.
+    await _answer(send, status, body, content_type=encoding.value.encode())
 
 
 async def _again(send: Send, encoding: Encoding, message: str) -> None:

@@ -53,7 +53,7 @@ class Database:
 
     @classmethod
     def open_existing(cls, data_dir: Path) -> "Database | None":
-        """Open for reading only; None where nothing was ever stored there. Raises `StoreError` where one cannot look."""
+        """Open for reading only; None where nothing was ever stored. Raises `StoreError` where one cannot look."""
         path = data_dir / FILE_NAME
         try:
             return cls(path, read_only=True) if path.exists() else None

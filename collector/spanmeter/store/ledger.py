@@ -114,11 +114,11 @@ class Ledger(Protocol):
 
     def billed(self, source: str, event_ids: Collection[str]) -> Mapping[str, Billed]: ...
 
-    def parked_with(self, identities: Collection[str]) -> Sequence[tuple[bytes, bytes]]: ...
+    def parked_with(self, identities: Collection[str]) -> Sequence[Decision]: ...
 
     def settle(self, settlement: Settlement, *, now_ns: int, deliver: bool) -> None: ...
 
-    def forget(self, *, before_ns: int) -> None: ...
+    def forget(self, *, before_ns: int) -> bool: ...
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -153,9 +153,12 @@ class SqliteLedger:
         rows = self._database.execute("event_tokens", source, json.dumps(list(event_ids)))
         return {event_id: Billed(tokens=tokens, scope=scope) for event_id, tokens, scope in rows}
 
-    def parked_with(self, identities: Collection[str]) -> Sequence[tuple[bytes, bytes]]:
-        """(trace id, span id) of spans parked, or held as estimates, that record one of these calls."""
-        return list(self._database.execute("held_with_identity", json.dumps(list(identities)))) if identities else []
+    def parked_with(self, identities: Collection[str]) -> Sequence[Decision]:
+        """What was decided on spans, parked or held as estimates, that record one of these calls."""
+        if not identities:
+            return []
+        rows = self._database.execute("held_with_identity", json.dumps(list(identities)))
+        return [_decision_decoder.decode(detail) for (detail,) in rows]
 
     def held(self, outcomes: Collection[Outcome]) -> list[Held]:
         """Spans with one of these outcomes, those held longest first."""
@@ -204,7 +207,8 @@ class SqliteLedger:
                 raise StoreBusyError("another process decided on the same traces at the same time; decided anew")
             transaction.execute_many("journal_delete", [(seq,) for seq in settlement.finished_rows])
 
-    def forget(self, *, before_ns: int) -> None:
-        """Forget traces decided before that time, some thousands at a call, so that the transaction stays short."""
+    def forget(self, *, before_ns: int) -> bool:
+        """Forget traces decided before that time, some thousands at a call, so that the transaction stays short; true
+        if there are more."""
         with self._database.transaction() as transaction:
-            transaction.execute("memory_forget", before_ns, FORGET_AT_ONCE)
+            return transaction.execute("memory_forget", before_ns, FORGET_AT_ONCE).rowcount == FORGET_AT_ONCE

@@ -87,7 +87,7 @@ ON CONFLICT (trace_id, span_id) DO UPDATE SET outcome = excluded.outcome, reason
     identity = excluded.identity, detail = excluded.detail;
 
 -- name: held_with_identity
-SELECT trace_id, span_id FROM held WHERE outcome IN ('parked', 'estimated') AND identity IN (SELECT value FROM json_each(?));
+SELECT detail FROM held WHERE outcome IN ('parked', 'estimated') AND identity IN (SELECT value FROM json_each(?));
 
 -- name: held_read
 SELECT held_ns, detail FROM held WHERE outcome IN (SELECT value FROM json_each(?)) ORDER BY held_ns, trace_id, span_id;

@@ -184,19 +184,9 @@ def _join_side_by_side(calls: Sequence[SpanFacts], traces: Mapping[bytes, Trace]
         if len({span.scope for span in spans}) < 2:
             continue
         pairs = sorted(
-            (
-                (
-                    _distance_ns(one, other),
-                    key_of(one),
-                    key_of(other),
-                    one,
-                    other,
-                )
-                for at, one in enumerate(spans)
-                for other in spans[:at]
-                if _side_by_side(one, other, traces)
-            ),
-            key=lambda pair: pair[:3],
+            (_distance_ns(one, other), key_of(one), key_of(other), one, other)
+            for one, other in _overlapping(spans)
+            if side_by_side(one, other) and not _of_different_tenants(one, other, traces)
         )
         for *_, one, other in pairs:
             first, second = joined.of(one), joined.of(other)
@@ -204,18 +194,33 @@ def _join_side_by_side(calls: Sequence[SpanFacts], traces: Mapping[bytes, Trace]
                 joined.join(one, other, Bond.SIDE_BY_SIDE)
 
 
+def _overlapping(spans: Sequence[SpanFacts]) -> Iterator[tuple[SpanFacts, SpanFacts]]:
+    """Pairs whose times, reaching back as far as they do, touch: without this, equal counts would cost their square."""
+    ordered = sorted(spans, key=lambda span: (_reach_ns(span), key_of(span)))
+    open_: list[SpanFacts] = []
+    for span in ordered:
+        open_ = [earlier for earlier in open_ if earlier.end_ns + SLACK_NS >= _reach_ns(span)]
+        for earlier in open_:
+            yield earlier, span
+        open_.append(span)
+
+
+def _reach_ns(span: SpanFacts) -> int:
+    return span.start_ns - max(SLACK_NS, call_of(span).looks_back_ns)
+
+
 def _distance_ns(one: SpanFacts, other: SpanFacts) -> int:
     return abs(one.start_ns - other.start_ns) + abs(one.end_ns - other.end_ns)
 
 
-def _side_by_side(one: SpanFacts, other: SpanFacts, traces: Mapping[bytes, Trace]) -> bool:
+def side_by_side(one: SpanFacts, other: SpanFacts) -> bool:
+    """Whether two calls with equal counts may be one, seen by two instrumentations, as far as they alone can tell."""
     ids = {call_of(span).response_id for span in (one, other)} - {""}
     return (
         one.scope != other.scope
         and len([response_id for response_id in ids if is_specific(response_id)]) < 2
         and same_model(_models(one), _models(other))
         and (_within(one, other) or _within(other, one))
-        and not _of_different_tenants(one, other, traces)
     )
 
 

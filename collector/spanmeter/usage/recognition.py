@@ -33,7 +33,9 @@ class Recogniser:
         tenant_keys = {entry.partition("#")[0] for entry in self.tenant_attributes}
         wanted = tenant_keys | set(self.dimensions.values())
         return Vocabulary(
-            keys=frozenset().union(wanted, SERVICE_KEYS, HINT_KEYS, *(dialect.keys | dialect.context for dialect in self.dialects)),
+            keys=frozenset().union(
+                wanted, SERVICE_KEYS, HINT_KEYS, *(dialect.keys | dialect.context for dialect in self.dialects)
+            ),
             markers=tuple(sorted(wanted.union(*(dialect.markers for dialect in self.dialects)))),
         )
 

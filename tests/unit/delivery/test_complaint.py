@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from spanmeter.delivery.complaint import Complaints
+from spanmeter.logs import Complaints
 from spanmeter.testing.clock import ManualClock
 
 

@@ -12,7 +12,9 @@ class Dialect:
     """`keys` are all attribute keys that `recognise` reads, `markers` strings of which every such key contains one.
 
     `context` are further keys that it reads where a span has them, without a marker: many spans that are no LLM spans
-    have them too, so alone they are no reason to look at a span. `recognise` answers None for a span of another vocabulary, or one that is no LLM span at all.
+    have them too, so alone they are no reason to look at a span.
+
+    `recognise` answers None for a span of another vocabulary, or one that is no LLM span at all.
     """
 
     name: str

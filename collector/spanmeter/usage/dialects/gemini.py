@@ -1,7 +1,7 @@
 """Thoughts that Gemini counted and an instrumentation left out.
 
-Gemini's total is prompt + candidates + thoughts (python-genai types.py, GenerateContentResponseUsageMetadata), so what a
-total has beyond input and output are thoughts; tool use prompts, which it has too, occur with Google's own tools only.
+Gemini's total is prompt + candidates + thoughts (python-genai types.py, GenerateContentResponseUsageMetadata), so what
+a total has beyond input and output are thoughts. Tool use prompts, in it too, occur with Google's own tools only.
 """
 
 from collections.abc import Mapping

@@ -17,6 +17,7 @@ from spanmeter.usage.call import LlmCall, Role, Usage
 from spanmeter.usage.dialects import otel_genai
 from spanmeter.usage.dialects.dialect import Dialect
 from spanmeter.usage.dialects.otel_genai import COUNTS, CountNames, make_call, read_counts
+from spanmeter.usage.dialects.provider_names import semconv_provider
 from spanmeter.usage.dialects.reply_usage import read_reply_usage
 from spanmeter.usage.span import Span
 from spanmeter.usage.values import BadCountError, count, json_object, text, version
@@ -32,9 +33,6 @@ _COUNTS = CountNames(
     reasoning=("gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.experimental.reasoning_tokens"),
 )
 _THOUGHTS_INCLUDED_SINCE = (2, 3)
-
-# _guess_gemini_system_name; `gcp.vertex.agent` on `call_llm` names ADK itself.
-_PROVIDERS = {"gemini": "gcp.gemini", "vertex_ai": "gcp.vertex_ai"}
 
 
 def recognise(span: Span) -> LlmCall | None:
@@ -84,8 +82,8 @@ def _counts_of_call(span: Span) -> tuple[Usage | None, str, bool]:
 
 
 def _counts_of_early_call(span: Span) -> tuple[Usage | None, str, bool]:
-    """Before the scope had a version (1.17): the output is the total or, since 1.9, the candidates. A total is no less than
-    the input; where it might be either, it is not known which."""
+    """Before the scope had a version (1.17): the output is the total or, since 1.9, the candidates. A total is no less
+    than the input; where it might be either, it is not known which."""
     usage, problem = read_counts(span.attributes, _COUNTS)
     try:
         may_be_total = (count(span.attributes, *_COUNTS.output) or 0) >= (count(span.attributes, *_COUNTS.input) or 0)
@@ -123,10 +121,10 @@ def _overwritten(span: Span) -> LlmCall | None:
 
 def _provider(span: Span) -> str:
     provider = text(span.attributes, "gen_ai.provider.name", "gen_ai.system")
-    if provider == SCOPE:
+    if provider == SCOPE:  # ADK itself, on `call_llm`
         # semconv's name for Google where it is not known which of its services.
         return "gcp.gen_ai" if text(span.attributes, "gen_ai.request.model").startswith("gemini") else ""
-    return _PROVIDERS.get(provider, provider)
+    return semconv_provider(provider)
 
 
 DIALECT = Dialect(

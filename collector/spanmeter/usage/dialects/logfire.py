@@ -2,12 +2,12 @@
 
 Source: logfire 2.0.0 to 5.2.0 and logfire-sdk 6.0.0b8, _internal/integrations: llm_providers/llm_provider.py (the span
 of a streamed request ends when the stream begins; what came of it is written afterwards, on a zero-length span of type
-`log` in the context of the request, `duration` seconds after reading began); llm_providers/usage.py (the provider's usage object in
-`gen_ai.usage.raw`, the only place with cached tokens and reasoning); up to 4.29 anthropic.py sets no counts and 4.30
-sets `input_tokens` without cached ones, both have the usage object in `response_data`; claude_agent_sdk.py (the calls
-are made by a subprocess: its result gives the sum on `invoke_agent`, while the `chat` spans have shares that the SDK
-itself calls unreliable, under `gen_ai.usage.partial.*`); openai_agents.py. exporters/processor_wrapper.py and
-tracer.py: a `pending_span` repeats the first attributes of a span that is yet to be sent.
+`log` in the context of the request, `duration` seconds after reading began); llm_providers/usage.py (the provider's
+usage object in `gen_ai.usage.raw`, the only place with cached tokens and reasoning); anthropic.py sets no counts in
+4.15 and `input_tokens` without cached ones in 4.30, both have the usage object in `response_data`; claude_agent_sdk.py
+(the calls are made by a subprocess: its result gives the sum on `invoke_agent`, while the `chat` spans have shares that
+Logfire itself calls unreliable, under `gen_ai.usage.partial.*`); openai_agents.py. _internal/tracer.py: a
+`pending_span` repeats the first attributes of a span that is yet to be sent.
 `logfire.metrics`, a sum over all spans below any span, is never read.
 """
 

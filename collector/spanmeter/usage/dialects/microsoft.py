@@ -6,9 +6,9 @@ its clients hand them on: agent-framework-anthropic 1.0.0b261022 and -bedrock le
 -gemini leaves thoughts out of the output. dotnet/extensions 5862342, OpenTelemetryChatClient.cs (`chat`; placed outside
 of FunctionInvokingChatClient one span has the sum over a loop) and FunctionInvokingChatClient.cs (`orchestrate_tools`);
 microsoft/agent-framework 5eb3eb7, OpenTelemetryAgent.cs (`invoke_agent`, the same client relabelled, of kind CLIENT).
-semantic-kernel 1.30.0 and 1.45.0, utils/telemetry/model_diagnostics/decorators.py (operations were `chat.completions` and the like,
-now `chat` and `text_completions`); dotnet ModelDiagnostics.cs. autogen-core 0.7.5, _telemetry/_genai.py: agents and
-tools, no usage.
+semantic-kernel 1.30.0 and 1.45.0, utils/telemetry/model_diagnostics/decorators.py (operations were `chat.completions`
+and the like, now `chat` and `text_completions`); dotnet ModelDiagnostics.cs. autogen-core 0.7.5, _telemetry/_genai.py:
+agents and tools, no usage.
 """
 
 from dataclasses import replace
@@ -17,6 +17,7 @@ from spanmeter.usage.call import LlmCall, Role
 from spanmeter.usage.dialects import otel_genai
 from spanmeter.usage.dialects.dialect import Dialect
 from spanmeter.usage.dialects.otel_genai import CALLS, make_call, read_counts
+from spanmeter.usage.dialects.provider_names import semconv_provider
 from spanmeter.usage.span import Span
 from spanmeter.usage.values import text
 
@@ -45,7 +46,6 @@ _PROVIDERS = {
     "azure.ai.foundry": "azure.ai.inference",
     "google.vertex.ai": "gcp.vertex_ai",
     "microsoft.agent_framework": "",
-    "unknown": "",
 }
 _UNKNOWN_MODEL = "unknown"
 
@@ -70,7 +70,7 @@ def recognise(span: Span) -> LlmCall | None:
         role=Role.CALL if is_call or not operation else Role.AGGREGATE,
         usage=usage,
         problem=problem,
-        provider=_PROVIDERS.get(provider.lower(), provider),
+        provider=_PROVIDERS.get(provider.lower(), semconv_provider(provider)),
         operation=_SEMANTIC_KERNEL_CALLS.get(operation, operation),
         streamed=operation in _STREAMED,
         reason="" if is_call or not operation else f"operation {operation}",

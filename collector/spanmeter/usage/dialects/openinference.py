@@ -5,8 +5,11 @@ _genai_conversion.py (on request the same counts once more under `gen_ai.*`); an
 - anthropic 3.1.0 (`messages.count_tokens` is of kind LLM), llama-index 4.6.1 _handler.py (every method of a model class
   is of kind LLM, also those that only prepare a request);
 - bedrock 0.1.40 to 0.1.58 _converse_attributes.py (prompt without cached tokens, AWS's total with them; from 0.1.61
-  included), utils/_extract_invoke_model_attributes.py and _wrappers.py (Nova: as Converse, and streams have a total that
-  is computed without them);
+  included), utils/_extract_invoke_model_attributes.py and _wrappers.py (Nova: as Converse, and streams have a total
+  that is computed without them);
+  the JavaScript one 0.5.1 never includes them, and names them for InvokeModel only;
+- pipecat 2.0.9 _attributes.py (Pipecat's metrics: for Claude prompts without cached tokens, a total with them; cache
+  writes have no name);
 - claude-agent-sdk before 0.1.13 and the JavaScript one 0.3.1 (prompt and total without cached tokens); the calls are
   made by a subprocess, so that the AGENT span is the only record;
 - agno 1.0.15 _model_wrapper.py (agno's own metrics: for Claude agno 3.1 passes on Anthropic's and Bedrock's counts, and
@@ -15,7 +18,7 @@ _genai_conversion.py (on request the same counts once more under `gen_ai.*`); an
 - the processors for openlit, openllmetry, pydantic-ai, strands-agents, agent-framework and google-adk add their
   attributes to spans of another vocabulary: that one is believed, it knows what its spans are.
 Envoy AI Gateway (c217da8 internal/tracing/openinference) adds the kind TOKEN_COUNTER and calls cache writes
-`cache_creation`. `prompt_details.cache_input` is never read: openinference-instrumentation-litellm writes text tokens there.
+`cache_creation`. `prompt_details.cache_input` is never read: the instrumentation for LiteLLM writes text tokens there.
 """
 
 from dataclasses import dataclass, replace
@@ -28,7 +31,7 @@ from spanmeter.usage.dialects.otel_genai import CountNames, make_call, read_coun
 from spanmeter.usage.dialects.provider_names import semconv_provider
 from spanmeter.usage.dialects.reply_text import read_reply
 from spanmeter.usage.span import Span
-from spanmeter.usage.values import json_object, text, version
+from spanmeter.usage.values import count, json_object, text, version
 
 NAME = "openinference"
 _KIND = "openinference.span.kind"
@@ -51,14 +54,31 @@ _CALLS = {"LLM": "chat", "EMBEDDING": "embeddings", "DECISION": "decide", "UNKNO
 in any case."""
 _CALLS_WITHOUT_COUNTS = frozenset({"LLM", "EMBEDDING"})
 _PYTHON_SCOPES = "openinference.instrumentation."
+_JAVASCRIPT_SCOPES = "@arizeai/openinference-instrumentation-"
 _OWN_SCOPES = (_PYTHON_SCOPES, "@arizeai/")
 _SOLE_SOURCES = ("claude_agent_sdk", "claude-agent-sdk")
 _CLAUDE_SDK_INCLUDES_CACHE = (0, 1, 13)
-_AGNO_RAW_COUNTS = frozenset({"anthropic", "aws.bedrock", "gcp.vertex_ai"})
+_RAW_COUNTS = frozenset({"anthropic", "aws.bedrock", "gcp.vertex_ai"})
+"""Providers of Claude. Their counts of the prompt are without cached tokens."""
+_TOTALS_WITH_CACHE = frozenset({"bedrock", "pipecat"})
+"""Packages that pass on a total with the cached tokens and do not name all of those: what it has beyond the others is
+prompt."""
 
-_KEYS = frozenset(
+_PROVIDER_PACKAGES = {
+    "anthropic": "anthropic",
+    "bedrock": "aws.bedrock",
+    "cohere": "cohere",
+    "google_genai": "gcp.gemini",
+    "groq": "groq",
+    "mistralai": "mistral_ai",
+    "ollama": "ollama",
+    "openai": "openai",
+    "together": "together",
+    "vertexai": "gcp.vertex_ai",
+}
+
+_CONTEXT = frozenset(
     {
-        _KIND,
         "llm.model_name",
         "llm.request.model_name",
         "llm.response.model_name",
@@ -110,7 +130,7 @@ def recognise(span: Span) -> LlmCall | None:
         request_model=text(attributes, "llm.request.model_name"),
         response_model=text(attributes, "llm.response.model_name") or maker.model,
         response_id=reply.response_id,
-        streamed=usage is None and _is_stream(span),
+        streamed=reply.streamed or (usage is None and _is_stream(span)),
         sole_source=maker.package in _SOLE_SOURCES,
     )
 
@@ -125,13 +145,13 @@ def _is_of_another_vocabulary(span: Span) -> bool:
 
 def _maker(span: Span) -> _Maker:
     package = ""
-    for start in (_PYTHON_SCOPES, "@arizeai/openinference-instrumentation-"):
+    for start in (_PYTHON_SCOPES, _JAVASCRIPT_SCOPES):
         if span.scope.name.startswith(start):
             package = span.scope.name.removeprefix(start).partition(".")[0]
     attributes = span.attributes
     provider = semconv_provider(text(attributes, "llm.provider", "decision.provider"))
     system = semconv_provider(text(attributes, "llm.system"))
-    if provider in ("", "gcp.gemini") and system:
+    if not provider or (provider, system) == ("gcp.gemini", "gcp.vertex_ai"):
         provider = system
     return _Maker(
         package=package,
@@ -139,20 +159,6 @@ def _maker(span: Span) -> _Maker:
         provider=provider or _PROVIDER_PACKAGES.get(package, ""),
         model=text(attributes, "llm.model_name", "embedding.model_name", "decision.model_name"),
     )
-
-
-_PROVIDER_PACKAGES = {
-    "anthropic": "anthropic",
-    "bedrock": "aws.bedrock",
-    "cohere": "cohere",
-    "google_genai": "gcp.gemini",
-    "groq": "groq",
-    "mistralai": "mistral_ai",
-    "ollama": "ollama",
-    "openai": "openai",
-    "together": "together",
-    "vertexai": "gcp.vertex_ai",
-}
 
 
 def _role(span: Span, kind: str, maker: _Maker) -> tuple[Role, str]:
@@ -167,19 +173,30 @@ def _role(span: Span, kind: str, maker: _Maker) -> tuple[Role, str]:
 
 
 def _read_counts(span: Span, maker: _Maker) -> tuple[Usage | None, str]:
-    if _excludes_cache(span, maker):
+    if _total_leaves_cache_out(span, maker):
         return read_counts(span.attributes, _COUNTS_WITHOUT_TOTAL, cache_included=False)
-    usage, problem = read_counts(span.attributes, COUNTS)
-    return with_thoughts(usage, span.attributes, total=_TOTAL, model=maker.model), problem
+    usage, problem = read_counts(span.attributes, COUNTS, cache_included=not _prompt_leaves_cache_out(span, maker))
+    usage = with_thoughts(usage, span.attributes, total=_TOTAL, model=maker.model)
+    total = 0 if usage is None else count(span.attributes, _TOTAL) or 0
+    if usage is not None and total > usage.total and maker.package in _TOTALS_WITH_CACHE:
+        usage = replace(usage, input=usage.input + total - usage.total)
+    return usage, problem
 
 
-def _excludes_cache(span: Span, maker: _Maker) -> bool:
+def _total_leaves_cache_out(span: Span, maker: _Maker) -> bool:
     """Whether cached tokens are in neither prompt nor total, which then proves nothing."""
     if maker.package == "claude_agent_sdk":
         return bool(maker.version) and maker.version < _CLAUDE_SDK_INCLUDES_CACHE
     if maker.package == "agno":
-        return maker.provider in _AGNO_RAW_COUNTS and "gemini" not in maker.model.lower()
+        return maker.provider in _RAW_COUNTS and "gemini" not in maker.model.lower()
     return maker.package == "bedrock" and span.name.startswith("bedrock.invoke_model") and "nova" in maker.model
+
+
+def _prompt_leaves_cache_out(span: Span, maker: _Maker) -> bool:
+    """Whether cached tokens are not in the prompt, if no total says otherwise."""
+    if maker.package == "bedrock":
+        return span.scope.name.startswith(_JAVASCRIPT_SCOPES)
+    return maker.package == "pipecat" and maker.provider in _RAW_COUNTS
 
 
 def _is_stream(span: Span) -> bool:
@@ -191,7 +208,8 @@ def _is_stream(span: Span) -> bool:
 
 DIALECT = Dialect(
     name=NAME,
-    keys=_KEYS | COUNTS.keys() | otel_genai.KEYS,
+    keys=COUNTS.keys() | {_KIND},
     markers=("openinference.", "llm.token_count", "decision.token_count"),
+    context=_CONTEXT | otel_genai.KEYS,
     recognise=recognise,
 )

@@ -10,6 +10,7 @@ from spanmeter.usage.call import LlmCall, Role
 from spanmeter.usage.dialects import otel_genai
 from spanmeter.usage.dialects.dialect import Dialect
 from spanmeter.usage.dialects.otel_genai import CALLS, make_call, read_counts
+from spanmeter.usage.dialects.provider_names import semconv_provider
 from spanmeter.usage.span import Span
 from spanmeter.usage.values import text
 
@@ -26,7 +27,9 @@ def recognise(span: Span) -> LlmCall | None:
     is_call = text(span.attributes, "gen_ai.operation.name") in CALLS
     if not is_call and usage is None and not problem:
         return None
-    return make_call(span, dialect=NAME, role=Role.CALL, usage=usage, problem=problem)
+    return make_call(
+        span, dialect=NAME, role=Role.CALL, usage=usage, problem=problem, provider=semconv_provider(provider)
+    )
 
 
 DIALECT = Dialect(name=NAME, keys=otel_genai.KEYS, markers=otel_genai.DIALECT.markers, recognise=recognise)

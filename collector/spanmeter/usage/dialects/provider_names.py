@@ -33,7 +33,18 @@ _NAMES = {
     "xai": "x_ai",
 }
 _FRAMEWORKS = frozenset(
-    {"agno", "crewai", "dspy", "gateway", "haystack", "langchain", "langgraph", "litellm", "llama_index", "strands-agents"}
+    {
+        "agno",
+        "crewai",
+        "dspy",
+        "gateway",
+        "haystack",
+        "langchain",
+        "langgraph",
+        "litellm",
+        "llama_index",
+        "strands-agents",
+    }
 )
 _UNKNOWN = frozenset({"", "unknown", "none"})
 

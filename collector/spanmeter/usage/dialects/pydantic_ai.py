@@ -12,6 +12,7 @@ from spanmeter.usage.call import LlmCall, Role
 from spanmeter.usage.dialects import otel_genai
 from spanmeter.usage.dialects.dialect import Dialect
 from spanmeter.usage.dialects.otel_genai import CALLS, CountNames, make_call, read_counts
+from spanmeter.usage.dialects.provider_names import semconv_provider
 from spanmeter.usage.span import Span
 from spanmeter.usage.values import text, version
 
@@ -53,6 +54,8 @@ _RUN_COUNTS = CountNames(
     cache_write=_aggregated(_CALL_COUNTS.cache_write),
     reasoning=_aggregated(_CALL_COUNTS.reasoning),
 )
+# providers/google_gla.py and google_vertex.py, up to version 1.
+_PROVIDERS = {"google-gla": "gcp.gemini", "google-vertex": "gcp.vertex_ai"}
 _RUN_MODEL = "model_name"
 _THOUGHTS = "gen_ai.usage.details.thoughts_tokens"
 _THOUGHTS_INCLUDED_SINCE = (0, 7)
@@ -65,7 +68,15 @@ def recognise(span: Span) -> LlmCall | None:
         known = version(span.scope.version)
         excluded = _THOUGHTS in span.attributes and known and known < _THOUGHTS_INCLUDED_SINCE
         usage, problem = read_counts(span.attributes, _CALL_COUNTS, reasoning_included=not excluded)
-        return make_call(span, dialect=NAME, role=Role.CALL, usage=usage, problem=problem)
+        named = text(span.attributes, "gen_ai.provider.name", "gen_ai.system")
+        return make_call(
+            span,
+            dialect=NAME,
+            role=Role.CALL,
+            usage=usage,
+            problem=problem,
+            provider=_PROVIDERS.get(named, semconv_provider(named)),
+        )
     usage, problem = read_counts(span.attributes, _RUN_COUNTS)
     if usage is None and not problem:
         return None

@@ -1,13 +1,14 @@
-"""What the JSON text of a provider's reply says of the call: its response id, and whether it came from a cache.
+"""What the JSON text of a provider's reply says of the call: its id, whether it was streamed, or came from a cache.
 
 Some instrumentations put the reply into an attribute and its id into none. Nothing else is taken from the text.
 
 Source: openinference-instrumentation-openai 0.1.66 (`output.value` is the reply as JSON; `id` comes first, for streams
-after `choices`); openinference-instrumentation-google-genai 1.4.14 (`response_id`); openinference-instrumentation-langchain
-0.1.80 and langsmith 0.15.0 (a dumped LLMResult: the provider's id in `response_metadata`, in `llm_output`, or as the
-message's own id, which otherwise is the run's, `lc_run-…`); langchain-core 1.8.2 language_models/chat_models.py,
-_convert_cached_generations (an answer from LangChain's cache gets `total_cost: 0` in its `usage_metadata`; live ones
-have no such member); autogen-core 0.7.5 models/_types.py CreateResult (`cached`).
+after `choices`); openinference-instrumentation-google-genai 1.4.14 (`response_id`);
+openinference-instrumentation-langchain 0.1.80 and langsmith 0.15.0 (a dumped LLMResult: the provider's id in
+`response_metadata`, in `llm_output`, or as the message's own id, which otherwise is the run's, `lc_run-…`);
+langchain-core 1.8.2 language_models/chat_models.py, _convert_cached_generations (an answer from LangChain's cache gets
+`total_cost: 0` in its `usage_metadata`; live ones have no such member), outputs/chat_generation.py (streams come as
+ChatGenerationChunk); autogen-core 0.7.5 models/_types.py CreateResult (`cached`).
 """
 
 import re
@@ -28,6 +29,7 @@ _LANGCHAIN_RUN = ("lc_", "run-")
 class Reply:
     response_id: str = ""
     from_cache: bool = False
+    streamed: bool = False
 
 
 _NOTHING = Reply()
@@ -52,22 +54,23 @@ def read_reply(text: AttributeValue) -> Reply:
 
 
 def _read_langchain(result: Mapping[str, AttributeValue]) -> Reply:
-    message = _langchain_message(result)
+    generation = _langchain_generation(result)
+    message = json_object(json_object(generation.get("message")).get("kwargs"))
     own_id = _id(message, "id")
     return Reply(
         response_id=_id(json_object(message.get("response_metadata")), "id", "response_id")
         or _id(json_object(result.get("llm_output") or result.get("llmOutput")), "id")
         or ("" if own_id.startswith(_LANGCHAIN_RUN) else own_id),
         from_cache=_is_zero(json_object(message.get("usage_metadata")).get("total_cost")),
+        streamed=generation.get("type") == "ChatGenerationChunk",
     )
 
 
-def _langchain_message(result: Mapping[str, AttributeValue]) -> Mapping[str, AttributeValue]:
-    """The first message of the first prompt: one run has one prompt, all its messages one reply."""
+def _langchain_generation(result: Mapping[str, AttributeValue]) -> Mapping[str, AttributeValue]:
+    """The first answer to the first prompt: one run has one prompt, and all answers to it are one reply's."""
     prompts = result.get("generations")
-    messages = prompts[0] if isinstance(prompts, list) and prompts else None
-    generation = messages[0] if isinstance(messages, list) and messages else None
-    return json_object(json_object(json_object(generation).get("message")).get("kwargs"))
+    answers = prompts[0] if isinstance(prompts, list) and prompts else None
+    return json_object(answers[0] if isinstance(answers, list) and answers else None)
 
 
 def _id(members: Mapping[str, AttributeValue], *names: str) -> str:

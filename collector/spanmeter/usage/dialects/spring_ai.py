@@ -13,6 +13,7 @@ from spanmeter.usage.call import LlmCall, Role, Usage
 from spanmeter.usage.dialects import otel_genai
 from spanmeter.usage.dialects.dialect import Dialect
 from spanmeter.usage.dialects.otel_genai import COUNTS, make_call, read_counts
+from spanmeter.usage.dialects.provider_names import semconv_provider
 from spanmeter.usage.span import Attributes, Span
 from spanmeter.usage.values import text, truth
 
@@ -20,15 +21,7 @@ NAME = "spring-ai"
 SCOPE = "org.springframework.boot"
 _OPERATIONS = {"chat": "chat", "embedding": "embeddings", "text_completion": "text_completion", "image": "image"}
 _ABSENT = ("none", "null")
-_PROVIDERS = {
-    "azure-openai": "azure.ai.openai",
-    "azure_openai": "azure.ai.openai",
-    "bedrock_converse": "aws.bedrock",
-    "google_genai": "gcp.gemini",
-    "google_genai_ai": "gcp.gemini",
-    "spring_ai": "",
-    "vertex_ai": "gcp.vertex_ai",
-}
+_FRAMEWORK = "spring_ai"
 _TOTAL_WITHOUT_CACHE = "anthropic"
 
 
@@ -52,7 +45,7 @@ def recognise(span: Span) -> LlmCall | None:
         role=Role.CALL if is_call else Role.AGGREGATE,
         usage=usage,
         problem=problem,
-        provider=_PROVIDERS.get(provider, provider),
+        provider="" if provider == _FRAMEWORK else semconv_provider(provider),
         operation=_OPERATIONS.get(operation, operation),
         reason="" if is_call else f"operation {operation}",
         streamed=truth(attributes, "gen_ai.request.stream"),

@@ -1,0 +1,110 @@
+"""OpenLIT.
+
+Source: openlit 1.20.0 to 1.45.0, openlit/instrumentation/<package>/utils.py, semcov/__init__.py, __helpers.py. Every
+integration has a scope of its own, `openlit.instrumentation.<package>`; before 1.45 all shared `openlit.otel.tracing`.
+
+- __helpers.py, general_tokens: where a reply has no usage, half the characters of the texts are written under the same
+  keys. openai/utils.py: a stream whose usage chunk came gets the cache counts, too, even if they are 0; one without
+  gets none. Up to 1.34 streams of the OpenAI SDK were always estimated, except those of the Responses API.
+- gpt4all, transformers, vllm: always estimated. ollama, langchain, oci_genai: embeddings are. claude_agent_sdk: a
+  message's usage is what its stream began with, its output provisional.
+- anthropic/utils.py, bedrock/utils.py: the input is the provider's, which excludes cached tokens. (langchain, litellm
+  and pydo pass on sums that include them.)
+- google_ai_studio/utils.py, google_adk/utils.py: the output is Gemini's candidates, the thoughts are apart.
+- Agents, crews, graphs and steps repeat counts: crewai, smolagents and browser_use report all that the object has ever
+  used, langgraph the last message's, claude_agent_sdk a sub-agent's total as its input. Those of one run only are
+  agno's, pydantic_ai's and agent_framework's.
+"""
+
+from spanmeter.usage.call import LlmCall, Role
+from spanmeter.usage.dialects.dialect import Dialect
+from spanmeter.usage.dialects.otel_genai import (
+    CALLS,
+    COUNTS,
+    IDENTITY_KEYS,
+    IGNORED,
+    CountNames,
+    make_call,
+    read_counts,
+)
+from spanmeter.usage.dialects.provider_names import semconv_provider
+from spanmeter.usage.span import Span
+from spanmeter.usage.values import text, truth
+
+NAME = "openlit"
+
+_SCOPE = "openlit."
+_INTEGRATION = "openlit.instrumentation."
+_COUNTS = CountNames(
+    input=COUNTS.input,
+    output=COUNTS.output,
+    cache_read=COUNTS.cache_read,
+    cache_write=COUNTS.cache_write,
+    reasoning=(*COUNTS.reasoning, "gen_ai.usage.completion_tokens_details.reasoning_tokens"),
+)
+"""Without `gen_ai.usage.total_tokens`: where it is not the provider's it is the sum of the two counts beside it."""
+_STREAMING = ("gen_ai.request.stream", "gen_ai.request.is_stream")
+
+_FURTHER_CALLS = frozenset(
+    {"audio", "image", "moderation", "realtime", "speech_to_text", "text_to_speech", "translate"}
+)
+_CACHE_EXCLUDED = frozenset({"anthropic", "bedrock"})
+_CACHE_EXCLUDED_PROVIDERS = frozenset({"anthropic", "aws.bedrock"})
+_THOUGHTS_EXCLUDED = frozenset({"google_ai_studio", "google_adk"})
+_ALWAYS_ESTIMATED = frozenset({"claude_agent_sdk", "gpt4all", "transformers", "vllm"})
+_EMBEDDINGS_ESTIMATED = frozenset({"ollama", "langchain", "oci_genai"})
+_RUNS_AS_SOLE_SOURCE = frozenset({"agent_framework", "agno", "pydantic_ai"})
+
+
+def recognise(span: Span) -> LlmCall | None:
+    scope = span.scope.name
+    if not scope.startswith(_SCOPE):
+        return None
+    attributes = span.attributes
+    integration = scope.removeprefix(_INTEGRATION).partition(".")[0] if scope.startswith(_INTEGRATION) else ""
+    operation = text(attributes, "gen_ai.operation.name")
+    provider = semconv_provider(text(attributes, "gen_ai.provider.name", "gen_ai.system"))
+    excluded = integration in _CACHE_EXCLUDED or (not integration and provider in _CACHE_EXCLUDED_PROVIDERS)
+    usage, problem = read_counts(
+        attributes,
+        _COUNTS,
+        cache_included=not excluded,
+        reasoning_included=integration not in _THOUGHTS_EXCLUDED,
+    )
+    role = Role.CALL
+    if operation in IGNORED:
+        role = Role.IGNORED
+    elif operation and operation not in CALLS and operation not in _FURTHER_CALLS:
+        role = Role.AGGREGATE
+    if usage is None and not problem and (role is not Role.CALL or operation not in CALLS):
+        return None
+    streamed = any(truth(attributes, key) for key in _STREAMING)
+    return make_call(
+        span,
+        dialect=NAME,
+        role=role,
+        usage=usage,
+        problem=problem,
+        reason="" if role is Role.CALL else f"operation {operation}",
+        provider=provider,
+        streamed=streamed,
+        estimated=usage is not None
+        and role is Role.CALL
+        and _is_estimate(span, integration, operation=operation, provider=provider, streamed=streamed),
+        sole_source=role is Role.AGGREGATE and integration in _RUNS_AS_SOLE_SOURCE,
+    )
+
+
+def _is_estimate(span: Span, integration: str, *, operation: str, provider: str, streamed: bool) -> bool:
+    if integration in _ALWAYS_ESTIMATED:
+        return True
+    if operation == "embeddings":
+        return integration in _EMBEDDINGS_ESTIMATED
+    by_openai_sdk = integration == "openai" or (not integration and provider in ("openai", "azure.ai.openai"))
+    reported = any(key in span.attributes for key in (*COUNTS.cache_read, *COUNTS.reasoning))
+    return by_openai_sdk and streamed and not reported
+
+
+DIALECT = Dialect(
+    name=NAME, keys=IDENTITY_KEYS | _COUNTS.keys() | set(_STREAMING), markers=("gen_ai.",), recognise=recognise
+)

@@ -1,0 +1,122 @@
+"""The plug-in's entry point in processes of their own: the tracer provider is one a process."""
+
+import os
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from spanmeter.ledger.status import read_status
+from spanmeter.store.database import Database
+
+INSTRUMENTED = """
+from opentelemetry import trace
+from spanmeter_instrumentation.instrumentor import SpanmeterInstrumentor
+SpanmeterInstrumentor().instrument()
+def call(name="chat"):
+    trace.get_tracer("t").start_span(name, attributes={"gen_ai.operation.name": "chat", "tenant.id": "acme",
+        "gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 5}).end()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+def run(code: str, folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "SPANMETER_", "KONN"))}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=clean | {"SPANMETER_DATA_DIR": str(folder)} | environ,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def billed(folder: Path) -> dict[str, int]:
+    database = Database.open_existing(folder)
+    assert database is not None
+    with closing(database):
+        return {row.outcome: row.spans for row in read_status(database).outcomes}
+
+
+class TestInstrumentor:
+    def test_makes_a_provider_and_finishes_at_exit_without_grpc(self, folder: Path) -> None:
+        code = INSTRUMENTED + (
+            "call()\nimport sys\n"
+            "print(type(trace.get_tracer_provider()).__module__, [name for name in sys.modules if 'grpc' in name])"
+        )
+        done = run(code, folder)
+        assert (done.returncode, done.stdout) == (0, "opentelemetry.sdk.trace []\n"), done.stderr
+        assert billed(folder) == {"billed": 1}
+
+    def test_joins_the_provider_that_is_there(self, folder: Path) -> None:
+        code = (
+            "from opentelemetry import trace; from opentelemetry.sdk.trace import TracerProvider\n"
+            "mine = TracerProvider(); trace.set_tracer_provider(mine)\n" + INSTRUMENTED + "call()\n"
+            "print(trace.get_tracer_provider() is mine)"
+        )
+        assert run(code, folder).stdout == "True\n"
+        assert billed(folder) == {"billed": 1}
+
+    def test_uninstrument_finishes(self, folder: Path) -> None:
+        code = INSTRUMENTED + "call(); SpanmeterInstrumentor().uninstrument()\nimport os; os._exit(0)"
+        assert run(code, folder).returncode == 0
+        assert billed(folder) == {"billed": 1}
+
+    @pytest.mark.parametrize(
+        "environ",
+        [
+            {"SPANMETER_BATCH_EVENTS": "many"},
+            {"SPANMETER_ENDPOINT": "ftp://example.org"},
+            {"KONNECT_TOKEN": "spat_x", "KONNECT_TOKEN_FILE": "/x"},
+        ],
+    )
+    def test_wrong_settings_turn_metering_off_and_say_so(self, folder: Path, environ: dict[str, str]) -> None:
+        done = run(INSTRUMENTED + "call(); print('alive')", folder, **environ)
+        assert (done.returncode, done.stdout) == (0, "alive\n")
+        assert "metering is off" in done.stderr
+        assert next(iter(environ)) in done.stderr
+        assert "spat_x" not in done.stderr
+        assert "Traceback" not in done.stderr
+        assert not folder.exists()
+
+    def test_turned_off(self, folder: Path) -> None:
+        done = run(INSTRUMENTED + "call(); print(type(trace.get_tracer_provider()))", folder, SPANMETER_ENABLED="false")
+        assert (done.returncode, "Proxy" in done.stdout, done.stderr) == (0, True, "")
+        assert not folder.exists()
+
+    def test_a_provider_of_another_kind(self, folder: Path) -> None:
+        code = (
+            "from opentelemetry import trace\ntrace.set_tracer_provider(trace.NoOpTracerProvider())\n" + INSTRUMENTED
+        ) + "call(); print('alive')"
+        done = run(code, folder)
+        assert (done.returncode, done.stdout) == (0, "alive\n")
+        assert "takes no span processors" in done.stderr
+
+    def test_a_forked_child_starts_anew(self, folder: Path) -> None:
+        """The parent's spans wait in memory at the fork: they are the parent's to write, and only its."""
+        code = INSTRUMENTED + (
+            "import os, sys\ncall(); call()\n"
+            "child = os.fork()\ncall()\n"
+            "trace.get_tracer_provider().shutdown()\n"
+            "if not child: os._exit(0)\n"
+            "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))"
+        )
+        done = run(code, folder, SPANMETER_FLUSH_MS="60000")
+        assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
+        run(
+            "import os; from pathlib import Path; from spanmeter.settings import load\n"
+            "from spanmeter.clock import SystemClock; from spanmeter.worker import make_assembler\n"
+            "from spanmeter.store.database import Database\n"
+            "settings = load(os.environ); database = Database.open(settings.data_dir)\n"
+            "assembler = make_assembler(settings, database, SystemClock())\n"
+            "while assembler.step(close=True): pass\n",
+            folder,
+        )
+        assert billed(folder) == {"billed": 4}

@@ -1,0 +1,250 @@
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from spanmeter.errors import StoreBusyError, StoreError
+from spanmeter.store import database as database_module
+from spanmeter.store.database import FILE_NAME, Database, migrations, queries
+from spanmeter.store.journal import SqliteJournal
+from tests.spans import entry, facts
+
+FOREIGN_SCHEMA = len(migrations()) + 1
+
+
+def connect(folder: Path) -> "closing[sqlite3.Connection]":
+    return closing(sqlite3.connect(folder / FILE_NAME, isolation_level=None))
+
+
+def run(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+class TestOpening:
+    def test_from_nothing_and_again(self, folder: Path) -> None:
+        for _ in range(2):
+            with closing(Database.open(folder)) as database:
+                assert database.execute("received_read").fetchone() == (0, 0, 0, 0, 0, 0)
+        with connect(folder) as connection:
+            assert connection.execute("PRAGMA user_version").fetchone() == (len(migrations()),)
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+    def test_every_query_fits_the_schema(self, folder: Path) -> None:
+        Database.open(folder).close()
+        with connect(folder) as connection:
+            for name, query in queries().items():
+                places = ":" in query and {"format": "", "from_ns": 0, "to_ns": 0, "subject": ""}
+                try:
+                    connection.execute(f"EXPLAIN {query}", places or [None] * query.count("?"))
+                except sqlite3.Error as error:
+                    raise AssertionError(f"{name}: {error}") from error
+
+    @pytest.mark.parametrize("name", ["with space", "per%cent", "what?", "hash#", "ünïcode", "plus+&"])
+    def test_any_folder_name(self, tmp_path: Path, name: str) -> None:
+        with closing(Database.open(tmp_path / name)) as database:
+            SqliteJournal(database).append([entry(facts(1))])
+        found = Database.open_existing(tmp_path / name)
+        assert found is not None
+        with closing(found):
+            assert SqliteJournal(found).depth() == 1
+        assert [path.name for path in tmp_path.iterdir()] == [name]
+
+    def test_folder_and_files_are_private(self, folder: Path) -> None:
+        before = os.umask(0)
+        try:
+            with closing(Database.open(folder)) as database:
+                SqliteJournal(database).append([entry(facts(1))])
+                modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+        finally:
+            os.umask(before)
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert modes == dict.fromkeys([FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm"], 0o600)
+
+    def test_write_ahead_log_and_full_synchronisation_in_every_thread(self, folder: Path) -> None:
+        found: list[tuple[object, ...]] = []
+        with closing(Database.open(folder)) as database:
+
+            def look() -> None:
+                connection = database.execute("received_read").connection
+                found.append(
+                    tuple(
+                        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")
+                    )
+                )
+
+            threads = [threading.Thread(target=look) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        assert found == [("wal", 2)] * 2
+
+    def test_a_newer_schema_is_refused_and_left_alone(self, folder: Path) -> None:
+        Database.open(folder).close()
+        with connect(folder) as connection:
+            connection.execute(f"PRAGMA user_version={FOREIGN_SCHEMA}")
+        with pytest.raises(StoreError, match=f"schema {FOREIGN_SCHEMA}") as caught:
+            Database.open(folder)
+        assert caught.value.hint is not None
+        assert "newer spanmeter" in caught.value.hint
+        with connect(folder) as connection:
+            assert connection.execute("PRAGMA user_version").fetchone() == (FOREIGN_SCHEMA,)
+
+    def test_a_migration_that_fails_changes_nothing(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        Database.open(folder).close()
+        broken = (*migrations(), "CREATE TABLE extra (a INTEGER) STRICT;\nCREATE TABLE journal (a INTEGER) STRICT;")
+        monkeypatch.setattr(database_module, "migrations", lambda: broken)
+        with pytest.raises(StoreError, match="journal already exists"):
+            Database.open(folder)
+        with connect(folder) as connection:
+            assert connection.execute("PRAGMA user_version").fetchone() == (FOREIGN_SCHEMA - 1,)
+            assert connection.execute("SELECT name FROM sqlite_master WHERE name = 'extra'").fetchall() == []
+
+    def test_nothing_to_read_where_nothing_was_stored(self, folder: Path) -> None:
+        assert Database.open_existing(folder) is None
+        assert not folder.exists()
+
+    def test_reading_writes_nothing(self, folder: Path) -> None:
+        Database.open(folder).close()
+        reader = Database.open_existing(folder)
+        assert reader is not None
+        with closing(reader), pytest.raises(StoreError), reader.transaction() as transaction:
+            transaction.execute("received_add", 1, 0, 0, 0, 0, 0)
+
+
+class TestHints:
+    def error(self, folder: Path) -> StoreError:
+        with pytest.raises(StoreError) as caught:
+            Database.open(folder)
+        assert str(folder) in caught.value.message
+        assert caught.value.hint
+        return caught.value
+
+    def test_a_folder_that_cannot_be_made(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        assert "SPANMETER_DATA_DIR" in str(self.error(tmp_path / "file" / "state").hint)
+        assert "SPANMETER_DATA_DIR" in str(self.error(tmp_path / "file").hint)
+
+    def test_a_file_that_cannot_be_opened(self, folder: Path) -> None:
+        (folder / FILE_NAME).mkdir(parents=True)
+        assert "permissions" in str(self.error(folder).hint)
+
+    def test_no_database(self, folder: Path) -> None:
+        folder.mkdir()
+        (folder / FILE_NAME).write_bytes(b"this is no database, whatever its name says\n" * 100)
+        error = self.error(folder)
+        assert "no database" in str(error.hint)
+        assert (folder / FILE_NAME).read_bytes().startswith(b"this is no database")
+
+    def test_a_damaged_file(self, folder: Path) -> None:
+        with closing(Database.open(folder)) as database:
+            SqliteJournal(database).append([entry(facts(number)) for number in range(1, 400)])
+        path = folder / FILE_NAME
+        whole = path.read_bytes()
+        path.write_bytes(whole[:8192] + b"\xa5" * (len(whole) - 8192))
+        with pytest.raises(StoreError) as caught, closing(Database.open(folder)) as database:
+            SqliteJournal(database).read(after=0, limit=1000)
+        assert "damaged" in str(caught.value.hint)
+
+    def test_a_path_that_is_too_long_to_read(self, tmp_path: Path) -> None:
+        with pytest.raises(StoreError):
+            Database.open_existing(tmp_path / ("x" * 5000))
+
+
+class TestTransactions:
+    def test_an_error_rolls_back_and_the_next_may_follow(self, folder: Path) -> None:
+        with closing(Database.open(folder)) as database:
+            with pytest.raises(RuntimeError, match="stop"), database.transaction() as transaction:
+                transaction.execute("received_add", 1, 1, 1, 1, 1, 1)
+                raise RuntimeError("stop")
+            with pytest.raises(StoreError), database.transaction() as transaction:
+                transaction.execute("received_add", 1, 1, 1, 1, 1, 1)
+                transaction.execute("journal_append", 1, b"", b"not 32 bytes")
+            assert database.execute("received_read").fetchone() == (0, 0, 0, 0, 0, 0)
+            with database.transaction() as transaction:
+                transaction.execute("received_add", 2, 0, 0, 0, 0, 0)
+            assert database.execute("received_read").fetchone()[0] == 2
+
+    def test_two_databases_on_one_file(self, folder: Path) -> None:
+        with closing(Database.open(folder)) as one, closing(Database.open(folder)) as other:
+            for database in (one, other, one):
+                SqliteJournal(database).append([entry(facts(1))])
+            assert SqliteJournal(one).depth() == SqliteJournal(other).depth() == 3
+
+    def test_threads_take_turns(self, folder: Path) -> None:
+        with closing(Database.open(folder)) as database:
+            journal = SqliteJournal(database)
+
+            def work() -> None:
+                for _ in range(10):
+                    journal.append([entry(facts(1))])
+
+            threads = [threading.Thread(target=work) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert database.execute("received_read").fetchone()[0] == 40
+            assert journal.depth() == 40
+
+    def test_a_snapshot_stands_still(self, folder: Path) -> None:
+        with closing(Database.open(folder)) as one, closing(Database.open(folder)) as other:
+            with one.snapshot():
+                before = one.execute("received_read").fetchone()
+                SqliteJournal(other).append([entry(facts(1))])
+                assert one.execute("received_read").fetchone() == before
+            assert one.execute("received_read").fetchone() != before
+
+    def test_another_process_writes_too(self, folder: Path) -> None:
+        code = (
+            "import sys; from pathlib import Path; from spanmeter.store.database import Database\n"
+            "database = Database.open(Path(sys.argv[1]))\n"
+            "for _ in range(50):\n"
+            "    with database.transaction() as transaction: transaction.execute('received_add', 1, 0, 0, 0, 0, 0)\n"
+        )
+        with closing(Database.open(folder)) as database:
+            children = [subprocess.Popen([sys.executable, "-c", code, folder]) for _ in range(2)]
+            for _ in range(50):
+                with database.transaction() as transaction:
+                    transaction.execute("received_add", 1, 0, 0, 0, 0, 0)
+            assert [child.wait(30) for child in children] == [0, 0]
+            assert database.execute("received_read").fetchone()[0] == 150
+
+    def test_a_writer_that_holds_on_makes_the_others_say_busy(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(database_module, "BUSY_TIMEOUT_S", 0.01)
+        with closing(Database.open(folder)) as one, closing(Database.open(folder)) as other:
+            with one.transaction() as transaction:
+                transaction.execute("received_add", 1, 0, 0, 0, 0, 0)
+                with pytest.raises(StoreBusyError) as caught:
+                    SqliteJournal(other).append([entry(facts(1))])
+                assert caught.value.hint
+            SqliteJournal(other).append([entry(facts(1))])
+            assert one.execute("received_read").fetchone()[0] == 2
+
+    def test_what_has_returned_survives_a_kill(self, folder: Path) -> None:
+        code = (
+            "import os, signal, sys; from pathlib import Path; from spanmeter.store.database import Database\n"
+            "database = Database.open(Path(sys.argv[1]))\n"
+            "with database.transaction() as transaction: transaction.execute('received_add', 7, 0, 0, 0, 0, 0)\n"
+            "with database.transaction() as transaction:\n"
+            "    transaction.execute('received_add', 100, 0, 0, 0, 0, 0)\n"
+            "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        )
+        assert run(code, folder).returncode == -9
+        with closing(Database.open(folder)) as database:
+            assert database.execute("received_read").fetchone()[0] == 7

@@ -1,0 +1,230 @@
+from collections.abc import Iterable
+
+from spanmeter.pipeline.accounting import Arrival, Gathered, Rules, settle_traces
+from spanmeter.store.ledger import Settlement, Tally
+from spanmeter.usage.call import Role, SpanFacts
+from spanmeter.usage.decision import DecisionRules
+from spanmeter.usage.event import EventRules
+from spanmeter.usage.outcome import Outcome, Reason
+from tests.spans import SPECIFIC_ID, carrier, facts, llm_call, span_id, trace_id
+from tests.unit.store.books import MemoryBooks
+
+RULES = Rules()
+BILLED = (Outcome.BILLED, Reason.OWN_CALL)
+RESENT = (Outcome.DUPLICATE, Reason.RESENT)
+SAME = (Outcome.DUPLICATE, Reason.SAME_RESPONSE)
+PARKED = (Outcome.PARKED, Reason.NO_TENANT)
+CONFLICT = (Outcome.BILLED, Reason.RESPONSE_CONFLICT)
+
+
+def gather(rows: Iterable[tuple[int, SpanFacts]]) -> dict[bytes, Gathered]:
+    gathered: dict[bytes, Gathered] = {}
+    for row, one in rows:
+        gathered.setdefault(one.trace_id, Gathered()).arrivals.append(Arrival(row=row, facts=one))
+    return gathered
+
+
+def settle(books: MemoryBooks, *rows: tuple[int, SpanFacts], rules: Rules = RULES) -> Settlement:
+    """One round of decisions over all traces that have something new."""
+    settlement = settle_traces(gather(rows), books, rules=rules)
+    books.settle(settlement, now_ns=1, deliver=True)
+    return settlement
+
+
+def tokens(books: MemoryBooks) -> dict[str, int]:
+    return {event_id: event.tokens for (event_id, _), event in books.events.items()}
+
+
+class TestOneSpan:
+    def test_a_call_is_an_event_a_class(self) -> None:
+        books = MemoryBooks()
+        settle(books, (1, facts(tenant="acme", call=llm_call(11, 7))))
+        identity = f"{trace_id(1).hex()}-{span_id(1).hex()}"
+        assert tokens(books) == {f"{identity}-input": 11, f"{identity}-output": 7}
+        assert {event.subject for event in books.events.values()} == {"acme"}
+        assert books.tallies == {BILLED: Tally(spans=1, input_tokens=11, output_tokens=7)}
+        assert books.held == {}
+
+    def test_nothing_is_stored_by_deciding(self) -> None:
+        books = MemoryBooks()
+        settle_traces(gather([(1, facts(tenant="acme"))]), books, rules=RULES)
+        assert books == MemoryBooks()
+
+    def test_carriers_are_no_llm_spans(self) -> None:
+        books = MemoryBooks()
+        settle(books, (1, carrier(1, "acme")))
+        assert books.total() == Tally()
+        assert books.events == {}
+
+
+class TestTheSameSpanAgain:
+    def test_in_one_batch(self) -> None:
+        books = MemoryBooks()
+        settle(books, (1, facts(tenant="acme")), (2, facts(tenant="acme")), (2, facts(tenant="acme")))
+        assert len(books.events) == 2
+        assert books.spans() == {BILLED: 1, RESENT: 2}
+
+    def test_after_the_decision(self) -> None:
+        books = MemoryBooks()
+        settle(books, (1, facts(tenant="acme")))
+        assert settle(books, (2, facts(tenant="acme"))).events == []
+        assert books.spans() == {BILLED: 1, RESENT: 1}
+
+    def test_a_row_read_again_is_not_counted_again(self) -> None:
+        books = MemoryBooks()
+        rows = [(1, facts(1, tenant="acme")), (1, facts(2)), (2, facts(2)), (3, carrier(4, "x", parent=9))]
+        settle(books, *rows)
+        spans, held = books.spans(), dict(books.held)
+        assert settle(books, *rows).events == []
+        assert books.spans() == spans
+        assert books.held == held
+
+    def test_with_other_counts_after_it_was_billed_the_bill_stands(self) -> None:
+        books = MemoryBooks()
+        settle(books, (1, facts(tenant="acme", call=llm_call(10, 5))))
+        settle(books, (2, facts(tenant="acme", call=llm_call(900, 5))))
+        assert sorted(tokens(books).values()) == [5, 10]
+        assert books.tallies == {
+            BILLED: Tally(spans=1, input_tokens=10, output_tokens=5),
+            RESENT: Tally(spans=1, input_tokens=900, output_tokens=5),
+        }
+
+    def test_the_fuller_record_counts_while_nothing_was_billed(self) -> None:
+        for first, second in [(None, llm_call(3, 4)), (llm_call(3, 4), None), (llm_call(1, 1), llm_call(3, 4))]:
+            books = MemoryBooks()
+            settle(books, (1, facts(call=first or llm_call(usage=None))))
+            settle(books, (2, facts(call=second or llm_call(usage=None))))
+            settle(books, (3, carrier(2, "acme")), (3, facts(call=llm_call(usage=None), parent=2)))
+            assert books.tallies[PARKED].spans == 1
+            assert books.tallies[PARKED].input_tokens == 3
+            assert books.spans() == {PARKED: 1, RESENT: 2}
+
+    def test_a_copy_that_names_the_tenant_unparks(self) -> None:
+        books = MemoryBooks()
+        settle(books, (1, facts()))
+        settle(books, (2, facts(tenant="acme")))
+        assert books.spans() == {BILLED: 1, RESENT: 1}
+        assert books.held == {}
+
+
+class TestHeld:
+    def test_a_late_tenant_unparks_once(self) -> None:
+        books = MemoryBooks()
+        settle(books, (1, facts(2, parent=1)))
+        assert set(books.held) == {(trace_id(1), span_id(2))}
+        assert books.spans() == {PARKED: 1}
+        settle(books, (2, carrier(1, "acme")))
+        assert books.held == {}
+        assert books.spans() == {BILLED: 1}
+        assert settle(books, (3, carrier(1, "acme"))).events == []
+        assert len(books.events) == 2
+
+    def test_each_outcome_for_a_person_is_held_with_its_reason(self) -> None:
+        books = MemoryBooks()
+        settle(
+            books,
+            (1, facts(1, trace=1)),
+            (1, facts(1, trace=2, tenant="a", call=llm_call(usage=None))),
+            (1, facts(1, trace=3, tenant="a", call=llm_call(usage=None, problem="negative"))),
+            (1, facts(1, trace=4, tenant="a", call=llm_call(role=Role.AGGREGATE))),
+            (1, facts(1, trace=5, tenant="a", call=llm_call(role=Role.IGNORED))),
+            (1, facts(1, trace=6, parent=9)),
+            (1, carrier(2, "a", trace=6)),
+            (1, carrier(3, "b", trace=6)),
+        )
+        assert {trace: (d.outcome, d.reason) for (trace, _), d in books.held.items()} == {
+            trace_id(1): PARKED,
+            trace_id(2): (Outcome.UNMETERED, Reason.NO_USAGE),
+            trace_id(3): (Outcome.INVALID, Reason.BAD_COUNTS),
+            trace_id(4): (Outcome.PARKED, Reason.SOLE_AGGREGATE),
+            trace_id(6): (Outcome.PARKED, Reason.TENANT_CONFLICT),
+        }
+        assert books.events == {}
+
+    def test_a_sum_is_released_when_its_parts_come(self) -> None:
+        books = MemoryBooks()
+        settle(books, (1, facts(1, tenant="acme", call=llm_call(10, 5, role=Role.AGGREGATE))))
+        settle(books, (2, facts(2, parent=1)))
+        assert books.spans() == {BILLED: 1, (Outcome.AGGREGATE, Reason.SUM): 1}
+        assert books.held == {}
+
+
+class TestTheSameCall:
+    def call(self, number: int, trace: int, *, tenant: str = "acme", counts: tuple[int, int] = (10, 5)) -> SpanFacts:
+        return facts(number, trace=trace, tenant=tenant, call=llm_call(*counts, response_id=SPECIFIC_ID))
+
+    def test_in_another_trace(self) -> None:
+        for rounds in (1, 2):
+            books = MemoryBooks()
+            rows = [(1, self.call(1, 1)), (2, self.call(2, 2))]
+            for part in [rows] if rounds == 1 else [rows[:1], rows[1:]]:
+                settle(books, *part)
+            assert tokens(books) == {f"{SPECIFIC_ID}-input": 10, f"{SPECIFIC_ID}-output": 5}
+            assert books.spans() == {BILLED: 1, SAME: 1}
+
+    def test_in_one_trace(self) -> None:
+        books = MemoryBooks()
+        settle(books, (1, self.call(1, 1)))
+        settle(books, (2, self.call(2, 1)))
+        assert len(books.events) == 2
+        assert books.spans() == {BILLED: 1, SAME: 1}
+
+    def test_with_other_counts_in_another_trace_it_is_billed_by_its_span(self) -> None:
+        for rounds in (1, 2):
+            books = MemoryBooks()
+            rows = [(1, self.call(1, 1)), (2, self.call(2, 2, counts=(10, 6)))]
+            for part in [rows] if rounds == 1 else [rows[:1], rows[1:]]:
+                settle(books, *part)
+            own = f"{trace_id(2).hex()}-{span_id(2).hex()}"
+            assert tokens(books) == {
+                f"{SPECIFIC_ID}-input": 10,
+                f"{SPECIFIC_ID}-output": 5,
+                f"{own}-input": 10,
+                f"{own}-output": 6,
+            }
+            assert books.spans() == {BILLED: 1, CONFLICT: 1}
+            settle(books, (3, self.call(2, 2, counts=(10, 6))))
+            assert len(books.events) == 4
+            assert books.spans() == {BILLED: 1, CONFLICT: 1, RESENT: 1}
+
+    def test_a_parked_twin_becomes_a_duplicate_when_the_call_is_billed(self) -> None:
+        for order in ([1, 2], [2, 1]):
+            for together in (True, False):
+                books = MemoryBooks()
+                rows = [(row, self.call(row, row, tenant="" if row == 1 else "acme")) for row in order]
+                for part in [rows] if together else [rows[:1], rows[1:]]:
+                    settle(books, *part)
+                assert books.spans() == {BILLED: 1, SAME: 1}
+                assert books.held == {}
+                assert len(books.events) == 2
+
+    def test_a_parked_twin_whose_trace_was_forgotten_and_came_again(self) -> None:
+        books = MemoryBooks()
+        settle(books, (1, self.call(1, 1, tenant="")))
+        books.forget(before_ns=2)
+        settle(books, (2, facts(7, trace=1, tenant="other")))
+        settle(books, (3, self.call(1, 2)))
+        assert books.spans()[BILLED] == 2
+
+    def test_other_sources_are_other_books(self) -> None:
+        books = MemoryBooks()
+        settle(books, (1, self.call(1, 1)))
+        settle(books, (2, self.call(1, 2)), rules=Rules(events=EventRules(source="other")))
+        assert len(books.events) == 4
+
+    def test_without_an_id_calls_are_their_spans(self) -> None:
+        books = MemoryBooks()
+        unspecific = llm_call(response_id="chatcmpl-7")
+        settle(books, (1, facts(1, tenant="a", call=unspecific)), (1, facts(1, trace=2, tenant="a", call=unspecific)))
+        assert books.spans() == {BILLED: 2}
+
+
+def test_default_subject_pays_for_those_that_name_nobody() -> None:
+    books = MemoryBooks()
+    settle(
+        books,
+        (1, facts(1)),
+        (1, facts(2, tenant="acme")),
+        rules=Rules(decisions=DecisionRules(default_subject="house")),
+    )
+    assert sorted({event.subject for event in books.events.values()}) == ["acme", "house"]

@@ -1,0 +1,112 @@
+"""A journal and a ledger in memory, for tests of what stands on them; the contract tests hold them to the protocols."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import msgspec
+
+from spanmeter.errors import StoreBusyError, StoreError
+from spanmeter.store.journal import JournalEntry, JournalRow
+from spanmeter.store.ledger import Billed, Settlement, Tally, TraceMemory
+from spanmeter.usage.decision import Decision
+from spanmeter.usage.event import UsageEvent
+from spanmeter.usage.outcome import Outcome, Reason
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(TraceMemory).decode
+
+
+@dataclass(kw_only=True)
+class MemoryBooks:
+    """`Journal` and `Ledger` at once, as they share a database. While `broken` is set, every write raises it."""
+
+    rows: dict[int, JournalRow] = field(default_factory=dict)
+    appends: list[int] = field(default_factory=list)
+    """How many entries each `append` had."""
+    entries: list[JournalEntry] = field(default_factory=list)
+    events: dict[tuple[str, str], UsageEvent] = field(default_factory=dict)
+    bodies: list[bytes] = field(default_factory=list)
+    held: dict[tuple[bytes, bytes], Decision] = field(default_factory=dict)
+    tallies: dict[tuple[Outcome, Reason], Tally] = field(default_factory=dict)
+    traces: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
+    broken: Exception | None = None
+    _seq: int = 0
+
+    def append(self, entries: Sequence[JournalEntry]) -> None:
+        self._fail()
+        self.appends.append(len(entries))
+        self.entries.extend(entries)
+        for entry in entries:
+            if entry.facts or entry.links:
+                self._seq += 1
+                self.rows[self._seq] = JournalRow(
+                    seq=self._seq, received_ns=entry.received_ns, facts=list(entry.facts), links=entry.links
+                )
+
+    def read(self, *, after: int, limit: int) -> Sequence[JournalRow]:
+        return [row for seq, row in self.rows.items() if seq > after][:limit]
+
+    def depth(self) -> int:
+        return len(self.rows)
+
+    def memories(self, trace_ids: Collection[bytes]) -> Mapping[bytes, TraceMemory]:
+        return {trace_id: _decode(self.traces[trace_id][1]) for trace_id in trace_ids if trace_id in self.traces}
+
+    def recent_memories(self, *, since_ns: int) -> Iterator[TraceMemory]:
+        return iter([_decode(memory) for decided_ns, memory in self.traces.values() if decided_ns >= since_ns])
+
+    def billed(self, source: str, event_ids: Collection[str]) -> Mapping[str, Billed]:
+        found = {event_id: self.events.get((event_id, source)) for event_id in event_ids}
+        return {event_id: Billed(tokens=event.tokens, scope=event.scope) for event_id, event in found.items() if event}
+
+    def parked_with(self, identities: Collection[str]) -> Sequence[Decision]:
+        return [
+            decision
+            for decision in self.held.values()
+            if decision.outcome in (Outcome.PARKED, Outcome.ESTIMATED) and decision.identity in identities
+        ]
+
+    def settle(self, settlement: Settlement, *, now_ns: int, deliver: bool) -> None:
+        self._fail()
+        made = list(zip(settlement.events, settlement.bodies, strict=True))
+        stored = {trace_id: memory.version for trace_id, memory in self.memories(settlement.memories).items()}
+        if any((event.id, event.source) in self.events for event in settlement.events) or any(
+            stored.get(trace_id, memory.version) != memory.version for trace_id, memory in settlement.memories.items()
+        ):
+            raise StoreBusyError("decided meanwhile by another")
+        for event, body in made:
+            self.events[event.id, event.source] = event
+            self.bodies.append(body)
+        for key in settlement.released:
+            self.held.pop(key, None)
+        for decision in settlement.held:
+            self.held[decision.span.trace_id, decision.span.span_id] = decision
+        for what, amount in settlement.tallies.items():
+            self.tallies[what] = self.tallies.get(what, Tally()).plus(amount)
+        for trace_id, memory in settlement.memories.items():
+            self.traces[trace_id] = (now_ns, _encode(replace(memory, version=memory.version + 1)))
+        for seq in settlement.finished_rows:
+            self.rows.pop(seq, None)
+
+    def forget(self, *, before_ns: int) -> bool:
+        self.traces = {key: value for key, value in self.traces.items() if value[0] >= before_ns}
+        return False
+
+    def total(self) -> Tally:
+        """Everything that has an outcome."""
+        total = Tally()
+        for amount in self.tallies.values():
+            total = total.plus(amount)
+        return total
+
+    def spans(self) -> dict[tuple[Outcome, Reason], int]:
+        """Spans by outcome, those without any left out."""
+        return {what: amount.spans for what, amount in self.tallies.items() if amount.spans}
+
+    def _fail(self) -> None:
+        if self.broken is not None:
+            raise self.broken
+
+
+def disk_full() -> StoreError:
+    return StoreError("database: full", hint="free some space")

@@ -1,0 +1,70 @@
+"""Facts: openlit 1.20.0 to 1.45.0, see the dialect's docstring."""
+
+import pytest
+
+from spanmeter.usage.call import Role, Usage
+from spanmeter.usage.span import AttributeValue
+from tests.unit.usage.dialects.spans import known, recognised, span_of
+
+SCOPE = "openlit.instrumentation."
+CHAT: dict[str, AttributeValue] = {
+    "gen_ai.operation.name": "chat",
+    "gen_ai.provider.name": "openai",
+    "gen_ai.request.stream": True,
+    "gen_ai.usage.input_tokens": 100,
+    "gen_ai.usage.output_tokens": 20,
+    "gen_ai.client.token.usage": 120,
+}
+CACHE: dict[str, AttributeValue] = {
+    "gen_ai.usage.cache_read.input_tokens": 30,
+    "gen_ai.usage.cache_creation.input_tokens": 10,
+}
+
+
+def test_a_stream_without_cache_counts_had_no_usage() -> None:
+    guessed = known(span_of(SCOPE + "openai", "chat m", CHAT))
+    told = known(span_of(SCOPE + "openai", "chat m", CHAT | {"gen_ai.usage.cache_read.input_tokens": 0}))
+    whole = known(span_of(SCOPE + "openai", "chat m", CHAT | {"gen_ai.request.stream": False}))
+    old = known(span_of("openlit.otel.tracing", "chat m", CHAT | {"gen_ai.request.is_stream": True}))
+    assert (guessed.estimated, told.estimated, whole.estimated, old.estimated) == (True, False, False, True)
+
+
+@pytest.mark.parametrize("integration", ["gpt4all", "transformers", "vllm"])
+def test_local_models_are_always_estimated(integration: str) -> None:
+    assert known(span_of(SCOPE + integration, "chat m", CHAT | CACHE)).estimated
+
+
+def test_some_embeddings_are_estimated() -> None:
+    attributes: dict[str, AttributeValue] = {"gen_ai.operation.name": "embeddings", "gen_ai.usage.input_tokens": 9}
+    assert known(span_of(SCOPE + "ollama", "embeddings m", attributes)).estimated
+    assert not known(span_of(SCOPE + "openai", "embeddings m", attributes)).estimated
+
+
+def test_anthropic_and_bedrock_exclude_cache_and_langchain_does_not() -> None:
+    outside = Usage(input=100, cache_read=30, cache_write=10, output=20)
+    inside = Usage(input=60, cache_read=30, cache_write=10, output=20)
+    by_anthropic = CHAT | CACHE | {"gen_ai.provider.name": "anthropic"}
+    assert known(span_of(SCOPE + "anthropic", "chat m", by_anthropic)).usage == outside
+    assert known(span_of(SCOPE + "bedrock", "chat m", CHAT | CACHE)).usage == outside
+    assert known(span_of("openlit.otel.tracing", "chat m", by_anthropic)).usage == outside
+    assert known(span_of(SCOPE + "langchain", "chat m", by_anthropic)).usage == inside
+
+
+def test_gemini_s_thoughts_are_apart() -> None:
+    thoughts = CHAT | {"gen_ai.usage.reasoning_tokens": 15}
+    assert known(span_of(SCOPE + "google_ai_studio", "chat m", thoughts)).usage == Usage(
+        input=100, output=20, reasoning=15
+    )
+    assert known(span_of(SCOPE + "openai", "chat m", thoughts)).usage == Usage(input=100, output=5, reasoning=15)
+
+
+@pytest.mark.parametrize(("integration", "sole"), [("agno", True), ("crewai", False), ("langgraph", False)])
+def test_agents_repeat_counts(integration: str, *, sole: bool) -> None:
+    call = known(span_of(SCOPE + integration, "invoke_agent a", CHAT | {"gen_ai.operation.name": "invoke_agent"}))
+    assert (call.role, call.sole_source, call.estimated) == (Role.AGGREGATE, sole, False)
+
+
+def test_what_has_no_counts_is_no_llm_span_but_a_failed_call() -> None:
+    assert recognised(span_of(SCOPE + "chroma", "query", {"gen_ai.operation.name": "vectordb"})) is None
+    failed = known(span_of(SCOPE + "openai", "chat m", {"gen_ai.operation.name": "chat"}, is_error=True))
+    assert (failed.role, failed.usage, failed.is_error) == (Role.CALL, None, True)
