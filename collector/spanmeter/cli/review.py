@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 def parked() -> None:
     """Calls that nobody was billed for: no tenant, several tenants, a sum without its calls, or guessed counts.
 
-    `list` shows them, `assign` bills them with the time at which they were made, `discard` decides that nobody pays.
+    `list` shows them, `assign` bills them with the time at which they were made, `accept` bills guessed counts to the
+    tenant that they name, `discard` decides that nobody pays.
     """
 
 
@@ -83,6 +84,14 @@ def assign(tenant: str, trace_id: str, span_id: str, where: tuple[str, ...], eve
     """Bill parked calls to TENANT."""
     with _review() as review:
         _tell(review.assign(_selection(trace_id, span_id, where, everything=everything), tenant), f"billed to {tenant}")
+
+
+@parked.command()
+@_selecting
+def accept(trace_id: str, span_id: str, where: tuple[str, ...], everything: bool) -> None:
+    """Bill calls that wait only because their counts are a guess, to the tenants that they name."""
+    with _review() as review:
+        _tell(review.accept(_selection(trace_id, span_id, where, everything=everything)), "billed as estimated")
 
 
 @parked.command()

@@ -79,6 +79,13 @@ class Review:
             lambda decision: replace(decision, outcome=Outcome.BILLED, reason=Reason.OWN_CALL, attribution=found),
         )
 
+    def accept(self, selection: Selection) -> list[Decision]:
+        """Bill estimated calls, marked as such, to the tenants that they name; those without one stay."""
+        return self._settle(
+            selection,
+            lambda decision: replace(decision, outcome=Outcome.BILLED) if decision.attribution.tenant else decision,
+        )
+
     def discard(self, selection: Selection) -> list[Decision]:
         """Decide that nobody is billed; the spans stay counted as discarded by a person."""
         return self._settle(
