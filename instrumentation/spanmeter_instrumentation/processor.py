@@ -40,7 +40,25 @@ class MeteringProcessor(SpanProcessor):
         self._recogniser = configured_recogniser(settings)
         self._vocabulary = self._recogniser.vocabulary()
         self._reset()
-        os.register_at_fork(after_in_child=self._reset)
+        os.register_at_fork(
+            before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._reset_in_child
+        )
+
+    def _before_fork(self) -> None:
+        self._write_lock.acquire()
+        if self._database is not None:
+            self._database.before_fork()
+
+    def _after_fork(self) -> None:
+        if self._database is not None:
+            self._database.after_fork()
+        self._write_lock.release()
+
+    def _reset_in_child(self) -> None:
+        stopped = self._stop.is_set()
+        self._reset()
+        if stopped:
+            self._stop.set()
 
     def _reset(self) -> None:
         """As new: in a forked child threads are gone, locks stay locked, and the parent writes its own spans."""

@@ -176,7 +176,8 @@ def test_a_second_collector_on_the_same_folder_is_refused(tmp_path: Path) -> Non
 def test_without_a_token_it_says_so_and_keeps_the_local_ledger(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     with running_collector(data_dir) as collector:
-        assert "no KONNECT_TOKEN and no SPANMETER_ENDPOINT" in collector.child.log.read_text()
+        said = "no KONNECT_TOKEN and no SPANMETER_ENDPOINT"
+        assert eventually(lambda: said in collector.child.log.read_text(), timeout_s=10)
         send_one(collector)
         status = settled(data_dir, llm_spans=1)
     assert (status.delivery.state, status.delivery.local_only) == ("idle", 2)

@@ -68,7 +68,7 @@ class SqliteRig:
         return self._outbox
 
     def put(self, bodies: Sequence[bytes]) -> Sequence[int]:
-        before: int = self._database.execute("event_max").fetchone()[0]
+        before: int = self._database.execute("event_max")[0][0]
         with self._database.transaction() as transaction:
             for body in bodies:
                 self._made += 1

@@ -45,6 +45,13 @@ def billed(folder: Path) -> dict[str, int]:
         return {row.outcome: row.spans for row in read_status(database).outcomes}
 
 
+def finish(folder: Path) -> None:
+    """What the next process or `spanmeter deliver` does."""
+    code = "from spanmeter.cli import main; main(['deliver', '--until-empty'])"
+    done = run(code, folder, SPANMETER_TRACE_QUIET_S="0.1", SPANMETER_TRACE_MAX_S="0.2")
+    assert done.returncode == 0, done.stderr
+
+
 class TestInstrumentor:
     def test_makes_a_provider_and_finishes_at_exit_without_grpc(self, folder: Path) -> None:
         code = INSTRUMENTED + (
@@ -120,3 +127,45 @@ class TestInstrumentor:
             folder,
         )
         assert billed(folder) == {"billed": 4}
+
+
+class TestFork:
+    """A fork while the file is open: children inherit files, not SQLite's locks on them."""
+
+    @pytest.mark.parametrize("turn", range(4))
+    def test_before_and_after_the_first_write(self, folder: Path, turn: int) -> None:
+        code = INSTRUMENTED + (
+            "import os\nprovider = trace.get_tracer_provider()\n"
+            "call(); provider.force_flush(); call()\n"
+            "child = os.fork()\n"
+            "call(); provider.force_flush(); call()\n"
+            "provider.shutdown()\n"
+            "if child: assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0\n"
+        )
+        done = run(code, folder)
+        assert done.returncode == 0, done.stderr
+        finish(folder)  # who comes last may find the other at work, and leave its spans on disk
+        assert billed(folder) == {"billed": 6}
+
+    def test_the_parent_ends_and_others_come_before_the_child_goes_on(self, folder: Path) -> None:
+        code = INSTRUMENTED + (
+            "import os, sys\nprovider = trace.get_tracer_provider()\n"
+            "call(); provider.force_flush()\n"
+            "there, back = os.pipe(), os.pipe()\n"
+            "if os.fork():\n"
+            "    os.read(there[0], 1); provider.shutdown()\n"
+            "    from spanmeter.store.database import Database\n"
+            "    import subprocess\n"
+            "    subprocess.run([sys.executable, '-c', 'import pathlib, sys; "
+            "from spanmeter.store.database import Database; Database.open(pathlib.Path(sys.argv[1])).close()', "
+            "os.environ['SPANMETER_DATA_DIR']], check=True)\n"
+            "    os.write(back[1], b'.'); os.wait()\n"
+            "else:\n"
+            "    call(); assert provider.force_flush()\n"
+            "    os.write(there[1], b'.'); os.read(back[0], 1)\n"
+            "    call(); assert provider.force_flush(); provider.shutdown(); os._exit(0)\n"
+        )
+        done = run(code, folder)
+        assert done.returncode == 0, done.stderr
+        finish(folder)
+        assert billed(folder) == {"billed": 3}

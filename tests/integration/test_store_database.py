@@ -37,7 +37,7 @@ class TestOpening:
     def test_from_nothing_and_again(self, folder: Path) -> None:
         for _ in range(2):
             with closing(Database.open(folder)) as database:
-                assert database.execute("received_read").fetchone() == (0, 0, 0, 0, 0, 0)
+                assert database.execute("received_read")[0] == (0, 0, 0, 0, 0, 0)
         with connect(folder) as connection:
             assert connection.execute("PRAGMA user_version").fetchone() == (len(migrations()),)
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -78,7 +78,7 @@ class TestOpening:
         with closing(Database.open(folder)) as database:
 
             def look() -> None:
-                connection = database.execute("received_read").connection
+                connection = database._connection()
                 found.append(
                     tuple(
                         connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")
@@ -173,10 +173,10 @@ class TestTransactions:
             with pytest.raises(StoreError), database.transaction() as transaction:
                 transaction.execute("received_add", 1, 1, 1, 1, 1, 1)
                 transaction.execute("journal_append", 1, b"", b"not 32 bytes")
-            assert database.execute("received_read").fetchone() == (0, 0, 0, 0, 0, 0)
+            assert database.execute("received_read")[0] == (0, 0, 0, 0, 0, 0)
             with database.transaction() as transaction:
                 transaction.execute("received_add", 2, 0, 0, 0, 0, 0)
-            assert database.execute("received_read").fetchone()[0] == 2
+            assert database.execute("received_read")[0][0] == 2
 
     def test_two_databases_on_one_file(self, folder: Path) -> None:
         with closing(Database.open(folder)) as one, closing(Database.open(folder)) as other:
@@ -197,16 +197,16 @@ class TestTransactions:
                 thread.start()
             for thread in threads:
                 thread.join()
-            assert database.execute("received_read").fetchone()[0] == 40
+            assert database.execute("received_read")[0][0] == 40
             assert journal.depth() == 40
 
     def test_a_snapshot_stands_still(self, folder: Path) -> None:
         with closing(Database.open(folder)) as one, closing(Database.open(folder)) as other:
             with one.snapshot():
-                before = one.execute("received_read").fetchone()
+                before = one.execute("received_read")[0]
                 SqliteJournal(other).append([entry(facts(1))])
-                assert one.execute("received_read").fetchone() == before
-            assert one.execute("received_read").fetchone() != before
+                assert one.execute("received_read")[0] == before
+            assert one.execute("received_read")[0] != before
 
     def test_another_process_writes_too(self, folder: Path) -> None:
         code = (
@@ -221,7 +221,7 @@ class TestTransactions:
                 with database.transaction() as transaction:
                     transaction.execute("received_add", 1, 0, 0, 0, 0, 0)
             assert [child.wait(30) for child in children] == [0, 0]
-            assert database.execute("received_read").fetchone()[0] == 150
+            assert database.execute("received_read")[0][0] == 150
 
     def test_a_writer_that_holds_on_makes_the_others_say_busy(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -234,7 +234,7 @@ class TestTransactions:
                     SqliteJournal(other).append([entry(facts(1))])
                 assert caught.value.hint
             SqliteJournal(other).append([entry(facts(1))])
-            assert one.execute("received_read").fetchone()[0] == 2
+            assert one.execute("received_read")[0][0] == 2
 
     def test_what_has_returned_survives_a_kill(self, folder: Path) -> None:
         code = (
@@ -247,4 +247,4 @@ class TestTransactions:
         )
         assert run(code, folder).returncode == -9
         with closing(Database.open(folder)) as database:
-            assert database.execute("received_read").fetchone()[0] == 7
+            assert database.execute("received_read")[0][0] == 7

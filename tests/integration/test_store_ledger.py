@@ -87,7 +87,7 @@ def test_new_events_go_to_the_outbox_or_stay(database: Database, deliver: bool) 
             Settlement(events=[replace(EVENT, id=event_id)], bodies=[event_id.encode()]), now_ns=NOW_NS, deliver=deliver
         )
     assert [pending.body for pending in outbox.lease(9, 999)] == ([b"a", b"b"] if deliver else [])
-    assert database.execute("local_depth").fetchone()[0] == (0 if deliver else 2)
+    assert database.execute("local_depth")[0][0] == (0 if deliver else 2)
 
 
 def test_an_event_that_was_sent_is_not_sent_again(database: Database) -> None:
@@ -103,8 +103,8 @@ def test_an_event_that_was_sent_is_not_sent_again(database: Database) -> None:
 def test_the_journal_counts_what_was_received(database: Database) -> None:
     journal = SqliteJournal(database)
     journal.append([entry(facts(1), facts(2, call=None, tenant="a"), rejected=3, others=4), entry(rejected=1)])
-    assert database.execute("received_read").fetchone() == (2, 10, 1, 10, 5, 4)
+    assert database.execute("received_read")[0] == (2, 10, 1, 10, 5, 4)
     with pytest.raises(StoreError):
         journal.append([entry(facts(1)), replace(entry(facts(1)), links=b"short")])
-    assert database.execute("received_read").fetchone() == (2, 10, 1, 10, 5, 4)
+    assert database.execute("received_read")[0] == (2, 10, 1, 10, 5, 4)
     assert journal.depth() == 1

@@ -36,7 +36,7 @@ def plant(tmp_path: Path) -> Iterator[Plant]:
 
 def bill(database: Database, *events: tuple[str, int, str, int], model: str = "gpt") -> None:
     """Events of (tenant, time in ns, token class, tokens)."""
-    first = database.execute("event_max").fetchone()[0]
+    first = database.execute("event_max")[0][0]
     made = [
         UsageEvent(
             id=f"{first + number}",

@@ -66,7 +66,7 @@ def read_status(database: Database) -> Status:
             **dict(
                 zip(
                     ("requests", "spans", "llm_spans", "input_tokens", "output_tokens", "rejected"),
-                    database.execute("received_read").fetchone(),
+                    database.execute("received_read")[0],
                     strict=True,
                 )
             )
@@ -77,14 +77,14 @@ def read_status(database: Database) -> Status:
         }
         undecided = _undecided(database)
         facts = dict(database.execute("fact_read"))
-        rows, oldest_ns = database.execute("journal_depth").fetchone()
-        oldest_pending = database.execute("outbox_oldest").fetchone()
+        rows, oldest_ns = database.execute("journal_depth")[0]
+        oldest_pending = database.execute("outbox_oldest")
         delivery = Delivery(
             state=facts.get("delivery_state", "idle"),
-            pending=database.execute("outbox_depth").fetchone()[0],
-            oldest_pending=rfc3339(oldest_pending[0]) if oldest_pending else "",
-            dead_letters=database.execute("dead_letter_depth").fetchone()[0],
-            local_only=database.execute("local_depth").fetchone()[0],
+            pending=database.execute("outbox_depth")[0][0],
+            oldest_pending=rfc3339(oldest_pending[0][0]) if oldest_pending else "",
+            dead_letters=database.execute("dead_letter_depth")[0][0],
+            local_only=database.execute("local_depth")[0][0],
             last_delivery=_time(facts, "last_delivery_ns"),
             last_error=facts.get("last_error", ""),
             last_error_at=_time(facts, "last_error_ns"),

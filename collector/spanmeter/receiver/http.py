@@ -26,7 +26,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-PATH = "/v1/traces"
+PATHS = frozenset({"/v1/traces", "/api/public/otel/v1/traces"})
+"""The OTLP specification's path, and that of Langfuse's SDKs (langfuse 3, _client/span_processor.py)."""
 SMALL_BYTES = 64 * 1024
 """Bodies up to this size are decoded in the event loop, larger ones in a thread: a hop costs more than they do."""
 _INVALID_ARGUMENT, _UNAVAILABLE, _INTERNAL = 3, 14, 13
@@ -86,7 +87,7 @@ class HttpReceiver:
 
     async def _app(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         path, method = scope["path"], scope["method"]
-        if path == PATH:
+        if path in PATHS:
             if method == "POST":
                 await self._traces(scope, receive, send)
             else:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from spanmeter.errors import StoreBusyError, StoreError
 
@@ -29,6 +30,7 @@ class Database:
         self._connections: list[sqlite3.Connection] = []
         self._write_lock = threading.Lock()
         self._registry_lock = threading.Lock()
+        self._gate = _Gate()
 
     @classmethod
     def open(cls, data_dir: Path) -> "Database":
@@ -62,15 +64,15 @@ class Database:
                 f"data folder {data_dir}: {error.strerror}", hint="set SPANMETER_DATA_DIR to a folder that can be read"
             ) from error
 
-    def execute(self, name: str, *parameters: object, **named: object) -> sqlite3.Cursor:
-        """Run one query on this thread's connection."""
-        with _translated(self.path):
-            return self._connection().execute(queries()[name], named or parameters)
+    def execute(self, name: str, *parameters: object, **named: object) -> list[Any]:
+        """All rows of one query, on this thread's connection."""
+        with self._gate.entered(), _translated(self.path):
+            return self._connection().execute(queries()[name], named or parameters).fetchall()
 
     @contextmanager
     def transaction(self) -> Iterator["Transaction"]:
         """A write transaction, durable when the block has ended; rolled back if it raises."""
-        with self._write_lock, _translated(self.path):
+        with self._gate.entered(), self._write_lock, _translated(self.path):
             connection = self._connection()
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -84,7 +86,7 @@ class Database:
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """Reads of this thread inside the block see one state of the file."""
-        with _translated(self.path):
+        with self._gate.entered(), _translated(self.path):
             connection = self._connection()
             connection.execute("BEGIN")
             try:
@@ -99,6 +101,19 @@ class Database:
                 connection.close()
             self._connections.clear()
         self._local = threading.local()
+
+    def before_fork(self) -> None:
+        """Wait until nobody is in the file, keep everybody out, and close it.
+
+        A forked child inherits open files but not SQLite's locks on them: it would believe that it holds what it does
+        not, and others would delete the write-ahead log under it (sqlite.org/howtocorrupt.html, section 2.6).
+        """
+        self._gate.shut()
+        self.close()
+
+    def after_fork(self) -> None:
+        """In the parent: open again, at the next use. A child makes a `Database` of its own."""
+        self._gate.open()
 
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -148,6 +163,45 @@ class Database:
                     if connection.in_transaction:
                         connection.execute("ROLLBACK")
                     raise
+
+
+class _Gate:
+    """Many may be inside at once, until it is shut; then it waits for them, and others wait for it."""
+
+    def __init__(self) -> None:
+        self._change = threading.Condition()
+        self._inside = threading.local()
+        self._count = 0
+        self._shut = False
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        depth = getattr(self._inside, "depth", 0)
+        if not depth:  # who is inside already may go further in: a read within a snapshot
+            with self._change:
+                while self._shut:
+                    self._change.wait()
+                self._count += 1
+        self._inside.depth = depth + 1
+        try:
+            yield
+        finally:
+            self._inside.depth = depth
+            if not depth:
+                with self._change:
+                    self._count -= 1
+                    self._change.notify_all()
+
+    def shut(self) -> None:
+        with self._change:
+            self._shut = True
+            while self._count:
+                self._change.wait()
+
+    def open(self) -> None:
+        with self._change:
+            self._shut = False
+            self._change.notify_all()
 
 
 class Transaction:

@@ -81,5 +81,5 @@ class SqliteJournal:
         ]
 
     def depth(self) -> int:
-        count: int = self._database.execute("journal_depth").fetchone()[0]
+        count: int = self._database.execute("journal_depth")[0][0]
         return count

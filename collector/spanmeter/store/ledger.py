@@ -136,9 +136,8 @@ class SqliteLedger:
     def memories(self, trace_ids: Collection[bytes]) -> Mapping[bytes, TraceMemory]:
         found = {}
         for trace_id in trace_ids:
-            row = self._database.execute("memory_read", trace_id).fetchone()
-            if row is not None:
-                found[trace_id] = _memory_decoder.decode(row[1])
+            for _, memory in self._database.execute("memory_read", trace_id):
+                found[trace_id] = _memory_decoder.decode(memory)
         return found
 
     def recent_memories(self, *, since_ns: int) -> Iterator[TraceMemory]:

@@ -121,7 +121,7 @@ class SqliteOutbox:
             self._leased.difference_update(seqs)
 
     def depth(self) -> int:
-        count: int = self._database.execute("outbox_depth").fetchone()[0]
+        count: int = self._database.execute("outbox_depth")[0][0]
         return count
 
 
