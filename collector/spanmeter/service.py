@@ -14,6 +14,7 @@ from spanmeter.settings import Settings
 from spanmeter.store.database import Database
 from spanmeter.store.journal import SqliteJournal
 from spanmeter.store.lock import FileLock
+from spanmeter.store.space import Space
 from spanmeter.worker import Worker, configured_events_url
 
 log = logging.getLogger("spanmeter.service")
@@ -28,6 +29,7 @@ class Service:
         self._worker: Worker | None = None
         self._intake: Intake | None = None
         self._database: Database | None = None
+        self._space: Space | None = None
         self._lock: FileLock | None = None
         self._receivers: list[GrpcReceiver | HttpReceiver] = []
         self.grpc_port = 0
@@ -48,7 +50,13 @@ class Service:
                 )
             clock = SystemClock()
             recogniser = configured_recogniser(settings)
-            self._intake = Intake(SqliteJournal(self._database), recogniser, clock)
+            self._space = Space(
+                settings.data_dir,
+                min_free_bytes=settings.min_free_mb * 2**20,
+                max_bytes=settings.max_data_mb * 2**20,
+                clock=clock,
+            )
+            self._intake = Intake(SqliteJournal(self._database), recogniser, clock, space=self._space)
             self._intake.start()
             self._worker = Worker(settings, self._database, clock=clock)
             self._worker.start()
@@ -97,7 +105,12 @@ class Service:
             return "stopping"
         if self._worker is None or not self._worker.alive:
             return "assembly or delivery has ended: see the log"
-        return ""
+        try:
+            return (self._space.problem() if self._space is not None else "") or (
+                self._intake.problem if self._intake is not None else ""
+            )
+        except SpanmeterError as error:
+            return error.message
 
     def _announce(self) -> None:
         settings = self._settings

@@ -272,6 +272,34 @@ class Settings(BaseModel):
         gt=0,
         le=24 * 366,
     )
+    min_free_mb: int = _setting(
+        "SPANMETER_MIN_FREE_MB",
+        256,
+        "Disk space kept free: with less, senders are told to come again (503, UNAVAILABLE).",
+        unit="MiB",
+        ge=0,
+    )
+    max_data_mb: int = _setting(
+        "SPANMETER_MAX_DATA_MB",
+        0,
+        "Most that the data folder may take before senders are told so; 0: no limit.",
+        unit="MiB",
+        ge=0,
+    )
+    keep_bodies_days: float = _setting(
+        "SPANMETER_KEEP_BODIES_DAYS",
+        35.0,
+        "How long sent events can be sent again; the record of them is kept for `SPANMETER_KEEP_LEDGER_DAYS`.",
+        unit="days",
+        gt=0,
+    )
+    keep_ledger_days: float = _setting(
+        "SPANMETER_KEEP_LEDGER_DAYS",
+        800.0,
+        "How long the record of what was billed is kept: for `spanmeter usage`, and against billing it twice.",
+        unit="days",
+        gt=0,
+    )
     batch_events: int = _setting(
         "SPANMETER_BATCH_EVENTS", 100, "Most events in one request to the service.", unit="events", ge=1, le=10_000
     )

@@ -23,12 +23,14 @@ from spanmeter.store.journal import SqliteJournal
 from spanmeter.store.ledger import SqliteLedger
 from spanmeter.store.lock import FileLock
 from spanmeter.store.outbox import SqliteDeliveryLog, SqliteOutbox
+from spanmeter.store.retention import Retention
 
 log = logging.getLogger("spanmeter.worker")
 
 LOOK_EVERY_S = 0.2
 """How often assembly looks into the journal: what a decision may be late by."""
 LOCK_EVERY_S = 1.0
+PRUNE_EVERY_S = 60.0
 NS = 1_000_000_000
 
 
@@ -48,6 +50,11 @@ class Worker:
         self._courier: Courier | None = None
         self._courier_thread: threading.Thread | None = None
         self._assembler: Assembler | None = None
+        day_ns = 86_400 * NS
+        self._retention = Retention(
+            database, body_ns=int(settings.keep_bodies_days * day_ns), ledger_ns=int(settings.keep_ledger_days * day_ns)
+        )
+        self._prune_s = self._clock.monotonic() + PRUNE_EVERY_S
         self._complaints = Complaints(log, clock=self._clock)
         if settings.delivers:
             self._client, self._courier = make_courier(settings, database, self._clock)
@@ -115,7 +122,12 @@ class Worker:
     def _step(self, *, close: bool = False) -> bool:
         if self._assembler is None:
             self._assembler = make_assembler(self._settings, self._database, self._clock)
-        return self._assembler.step(close=close)
+        more = self._assembler.step(close=close)
+        if not more and self._clock.monotonic() >= self._prune_s:
+            if self._retention.step(self._clock.now_ns()):
+                return True
+            self._prune_s = self._clock.monotonic() + PRUNE_EVERY_S
+        return more
 
     def _step_all(self, *, close: bool) -> None:
         while self._step(close=close):

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from spanmeter.clock import Clock
 from spanmeter.errors import OverloadedError, StoreError
+from spanmeter.logs import Complaints
 from spanmeter.store.journal import Journal, JournalEntry
+from spanmeter.store.space import Space
 from spanmeter.usage.recognition import Recogniser
 from spanmeter.usage.trace import NO_PARENT_LINK
 from spanmeter.wire.request import DecodedRequest
@@ -42,6 +44,9 @@ def journal_entry(
     )
 
 
+FAILURE_COUNTS_S = 10.0
+
+
 @dataclass(slots=True)
 class _Waiting:
     entry: JournalEntry
@@ -51,13 +56,22 @@ class _Waiting:
 class Intake:
     """Recognises what a request may bill and writes it to the journal. Thread-safe."""
 
-    def __init__(self, journal: Journal, recogniser: Recogniser, clock: Clock) -> None:
+    def __init__(self, journal: Journal, recogniser: Recogniser, clock: Clock, *, space: Space | None = None) -> None:
+        self._space = space
+        self._failure = ""
+        self._failed_s = 0.0
         self._journal = journal
         self._recogniser = recogniser
         self._clock = clock
         self._queue: queue.Queue[_Waiting | None] = queue.Queue(MOST_WAITING)
         self._closed = False
+        self._complaints = Complaints(log, clock=clock)
         self._thread = threading.Thread(target=self._write, name="spanmeter-journal", daemon=True)
+
+    @property
+    def problem(self) -> str:
+        """Why a commit failed just now; empty if none did, or it is a while ago: then it is worth another try."""
+        return self._failure if self._clock.monotonic() - self._failed_s < FAILURE_COUNTS_S else ""
 
     def start(self) -> None:
         self._thread.start()
@@ -96,16 +110,21 @@ class Intake:
             if not together:
                 return
             try:
+                if self._space is not None:
+                    self._space.check()
                 self._journal.append([waiting.entry for waiting in together])
             except StoreError as error:
-                log.error("%s; nothing of it was acknowledged", error, extra={"hint": error.hint})
+                self._failure, self._failed_s = error.message, self._clock.monotonic()
+                self._complaints.tell(logging.ERROR, "%s; nothing was acknowledged (%s)", error, error.hint or "-")
                 for waiting in together:
                     waiting.done.set_exception(error)
-            except Exception as error:
-                log.exception("journal")
+            except Exception as error:  # noqa: BLE001 - the thread must live, and nothing was acknowledged
+                self._failure, self._failed_s = f"journal: {type(error).__name__}", self._clock.monotonic()
+                self._complaints.tell(logging.ERROR, "journal: nothing was acknowledged", error=error)
                 for waiting in together:
                     waiting.done.set_exception(StoreError(f"journal: {type(error).__name__}"))
             else:
+                self._failure = ""
                 for waiting in together:
                     waiting.done.set_result(None)
 

@@ -116,3 +116,25 @@ FROM event
 WHERE time_ns >= :from_ns AND time_ns < :to_ns AND (:subject = '' OR subject = :subject)
 GROUP BY subject, model, token_class, period
 ORDER BY subject, period, model, token_class;
+
+-- name: event_after
+SELECT seq, made_ns FROM event WHERE seq > ? ORDER BY seq LIMIT ?;
+
+-- name: event_unneeded_after
+SELECT seq, made_ns FROM event
+WHERE seq > ? AND seq NOT IN (SELECT seq FROM outbox) AND seq NOT IN (SELECT seq FROM dead_letter)
+    AND seq NOT IN (SELECT seq FROM local_only)
+ORDER BY seq LIMIT ?;
+
+-- name: event_prune_body
+UPDATE event SET body = x'' WHERE seq = ? AND seq NOT IN (SELECT seq FROM outbox)
+    AND seq NOT IN (SELECT seq FROM dead_letter) AND seq NOT IN (SELECT seq FROM local_only);
+
+-- name: sent_prune
+DELETE FROM sent WHERE seq = ?;
+
+-- name: event_prune
+DELETE FROM event WHERE seq = ?;
+
+-- name: held_prune
+DELETE FROM held WHERE outcome IN ('unmetered', 'invalid') AND held_ns < ?;
