@@ -50,6 +50,13 @@ class Estimates(StrEnum):
     BILL = "bill"
 
 
+class SettlementMode(StrEnum):
+    """Whether what was sent is read back from the service."""
+
+    AUTO = "auto"
+    OFF = "off"
+
+
 @dataclass(frozen=True, slots=True)
 class ListenAddress:
     """Where a server listens."""
@@ -108,7 +115,9 @@ def _classes(value: object) -> object:
 
 def _type_names(value: object) -> object:
     names = _listed(value)
-    if isinstance(names, tuple) and (len(names) != 2 or names[0] == names[1]):
+    if isinstance(names, tuple) and (
+        len(names) != 2 or names[0] == names[1] or {"cache_read", "cache_write", "reasoning"} & set(names)
+    ):
         raise ValueError("is two different names, for input and for output, such as request,response")
     return names
 
@@ -312,6 +321,11 @@ class Settings(BaseModel):
     send_timeout_s: float = _setting(
         "SPANMETER_SEND_TIMEOUT_S", 10.0, "How long the service may take to answer.", unit="s", gt=0, le=600
     )
+    settlement: SettlementMode = _setting(
+        "SPANMETER_SETTLEMENT",
+        SettlementMode.AUTO,
+        "`auto`: events are read back from the service where the token may list them; `off`: never.",
+    )
     flush_ms: int = _setting(
         "SPANMETER_FLUSH_MS",
         100,
@@ -343,6 +357,8 @@ class Settings(BaseModel):
         if self.memory_h * 3600 < self.trace_max_s:
             # A journal row may be read again for so long: forgotten, its spans would be counted twice.
             problems.append("SPANMETER_MEMORY_H is less than SPANMETER_TRACE_MAX_S: raise one or lower the other")
+        if self.keep_ledger_days * 24 < self.memory_h:
+            problems.append("SPANMETER_KEEP_LEDGER_DAYS is less than SPANMETER_MEMORY_H: raise one or lower the other")
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -423,11 +439,17 @@ def rows(settings: Settings) -> list[SettingRow]:
                 type=_type_name(field),
                 unit=extra["unit"],
                 default=default,
-                value="********" if isinstance(value, SecretStr) else _text(value),
+                value="********" if isinstance(value, SecretStr) else _without_query(_text(value), extra["masked"]),
                 description=field.description or "",
             )
         )
     return made
+
+
+def _without_query(shown: str, masked: bool) -> str:
+    """A URL's query may hold a key."""
+    before, query, _ = shown.partition("?")
+    return f"{before}?********" if masked and query else shown
 
 
 def _extra(field: FieldInfo) -> dict[str, Any]:

@@ -5,25 +5,29 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from spanmeter.clock import Clock, SystemClock
 from spanmeter.delivery.courier import Courier
 from spanmeter.delivery.pace import Pace
+from spanmeter.delivery.settler import Settler
 from spanmeter.errors import SettingsError, SpanmeterError, StoreError
 from spanmeter.logs import Complaints
 from spanmeter.openmeter.client import EventsClient
 from spanmeter.openmeter.endpoint import events_url
+from spanmeter.openmeter.listing import listing_for
+from spanmeter.openmeter.reading import Answer, ServiceReader
 from spanmeter.pipeline.assembler import Assembler
 from spanmeter.pipeline.configured import configured_rules
-from spanmeter.settings import Settings
+from spanmeter.settings import Settings, SettlementMode
 from spanmeter.store.database import Database
 from spanmeter.store.journal import SqliteJournal
 from spanmeter.store.ledger import SqliteLedger
 from spanmeter.store.lock import FileLock
 from spanmeter.store.outbox import SqliteDeliveryLog, SqliteOutbox
 from spanmeter.store.retention import Retention
+from spanmeter.store.settlement import SqliteSettlementBook
 
 log = logging.getLogger("spanmeter.worker")
 
@@ -35,8 +39,8 @@ NS = 1_000_000_000
 
 
 class Worker:
-    """Runs assembly and delivery in two threads while this process holds the folder's lock, and waits for the lock
-    otherwise: then another process (a collector, another plug-in) does the work for all.
+    """Runs assembly, delivery and settlement, each in a thread, while this process holds the folder's lock, and waits
+    for the lock otherwise: then another process (a collector, another plug-in) does the work for all.
     """
 
     def __init__(self, settings: Settings, database: Database, *, clock: Clock | None = None) -> None:
@@ -44,6 +48,9 @@ class Worker:
         self._database = database
         self._clock = clock or SystemClock()
         self._lock = FileLock(settings.data_dir / "worker.lock")
+        # Shared by all processes that have a service to send to. One that has none keeps its hands off while there is
+        # one that has: it would decide that the other's events are for nobody.
+        self._mark = FileLock(settings.data_dir / "deliverer.lock", shared=settings.delivers)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="spanmeter-assembly", daemon=True)
         self._client: EventsClient | None = None
@@ -58,6 +65,8 @@ class Worker:
         self._complaints = Complaints(log, clock=self._clock)
         if settings.delivers:
             self._client, self._courier = make_courier(settings, database, self._clock)
+        self._settler: tuple[ServiceReader, Settler] | None = make_settler(settings, database, self._clock)
+        self._settler_thread: threading.Thread | None = None
 
     def start(self) -> None:
         self._thread.start()
@@ -69,7 +78,7 @@ class Worker:
         return self._thread.is_alive() and (courier is None or courier.is_alive())
 
     def stop(self, *, close: bool, timeout_s: float) -> None:
-        """Stop both threads, then send what is pending until `timeout_s` is over. What is left stays on disk.
+        """Stop the threads, then send what is pending until `timeout_s` is over. What is left stays on disk.
 
         With `close`, traces that are whole are decided first: for a process whose own spans have all ended.
         """
@@ -79,8 +88,10 @@ class Worker:
             self._thread.join(max(0.1, until_s - time.monotonic()))
         if self._courier_thread is not None:
             self._courier_thread.join(max(0.1, until_s - time.monotonic()))
+        if self._settler_thread is not None:
+            self._settler_thread.join(max(0.1, until_s - time.monotonic()))
         try:
-            if self._thread.is_alive() or not self._lock.acquire():
+            if self._thread.is_alive() or not self._is_mine():
                 return
             if close:
                 self._step_all(close=True)
@@ -92,15 +103,18 @@ class Worker:
             log.error("while stopping: %s", error)
         finally:
             self._lock.release()
+            self._mark.release()
             if self._client is not None:
                 self._client.close()
+            if self._settler is not None:
+                self._settler[0].close()
 
     def _run(self) -> None:
         wait_s = 0.0
         told = False
         while not self._stop.wait(wait_s):
             try:
-                if not self._lock.acquire():
+                if not self._is_mine():
                     if not told:
                         log.info("another process assembles and delivers for this data folder")
                         told = True
@@ -111,6 +125,11 @@ class Worker:
                         target=self._courier.run, args=(self._stop,), name="spanmeter-delivery", daemon=True
                     )
                     self._courier_thread.start()
+                if self._settler is not None and self._settler_thread is None:
+                    self._settler_thread = threading.Thread(
+                        target=self._settler[1].run, args=(self._stop,), name="spanmeter-settlement", daemon=True
+                    )
+                    self._settler_thread.start()
                 wait_s = 0.0 if self._step() else LOOK_EVERY_S
             except StoreError as error:
                 self._complaints.tell(logging.ERROR, "assembly: %s (%s)", error, error.hint or "tried again")
@@ -119,8 +138,23 @@ class Worker:
                 self._complaints.tell(logging.ERROR, "assembly stands still, nothing is lost", error=error)
                 wait_s = 10 * LOCK_EVERY_S
 
+    def _is_mine(self) -> bool:
+        """Whether this process does the work now."""
+        if self._settings.delivers:
+            self._mark.acquire()
+        elif self._mark.acquire():
+            self._mark.release()
+        else:
+            self._lock.release()
+            self._assembler = (
+                None  # who takes over begins at the journal's beginning, and so do we, should we come back
+            )
+            return False
+        return self._lock.acquire()
+
     def _step(self, *, close: bool = False) -> bool:
         if self._assembler is None:
+            self._tell_local_only()
             self._assembler = make_assembler(self._settings, self._database, self._clock)
         more = self._assembler.step(close=close)
         if not more and self._clock.monotonic() >= self._prune_s:
@@ -128,6 +162,14 @@ class Worker:
                 return True
             self._prune_s = self._clock.monotonic() + PRUNE_EVERY_S
         return more
+
+    def _tell_local_only(self) -> None:
+        [(count,)] = self._database.execute("local_depth")
+        if count and self._settings.delivers:
+            log.warning(
+                "%d events were recorded while there was no service to send to: `spanmeter replay --local` sends them",
+                count,
+            )
 
     def _step_all(self, *, close: bool) -> None:
         while self._step(close=close):
@@ -151,7 +193,7 @@ def make_assembler(settings: Settings, database: Database, clock: Clock) -> Asse
 def make_courier(settings: Settings, database: Database, clock: Clock) -> tuple[EventsClient, Courier]:
     """Client and courier as the settings have them; the caller closes the client."""
     client = EventsClient(
-        configured_events_url(settings), clock=clock, token=_token_source(settings), timeout_s=settings.send_timeout_s
+        configured_events_url(settings), clock=clock, token=token_source(settings), timeout_s=settings.send_timeout_s
     )
     courier = Courier(
         SqliteOutbox(database),
@@ -166,12 +208,31 @@ def make_courier(settings: Settings, database: Database, clock: Clock) -> tuple[
     return client, courier
 
 
+def make_settler(settings: Settings, database: Database, clock: Clock) -> tuple[ServiceReader, Settler] | None:
+    """Reader and settler as the settings have them; the caller closes the reader. None where there is nothing to read
+    back: no service, or one whose events endpoint is none that is known to have a listing, or it was switched off."""
+    if not settings.delivers or settings.settlement is SettlementMode.OFF:
+        return None
+    url = configured_events_url(settings)
+    reader = ServiceReader(clock=clock, token=token_source(settings), timeout_s=settings.send_timeout_s)
+
+    def get(parameters: Mapping[str, str]) -> Answer:
+        return reader.get(url, parameters)
+
+    listing = listing_for(url, get, source=settings.event_source, now_ns=clock.now_ns)
+    if listing is None:
+        reader.close()
+        return None
+    return reader, Settler(SqliteSettlementBook(database, source=settings.event_source), listing, clock=clock)
+
+
 def configured_events_url(settings: Settings) -> str:
     """The URL that events are sent to. Raises `SettingsError` where it is none, or a token would travel in clear."""
     return events_url(region=settings.konnect_region, endpoint=settings.endpoint or "", has_token=settings.has_token)
 
 
-def _token_source(settings: Settings) -> Callable[[], str] | None:
+def token_source(settings: Settings) -> Callable[[], str] | None:
+    """What gives the token for each request; None where there is none."""
     token, file = settings.konnect_token, settings.konnect_token_file
     if token is not None:
         return token.get_secret_value

@@ -1,6 +1,7 @@
 """The span processor: ended spans to the journal on disk, off the application's threads."""
 
 import logging
+import multiprocessing.util
 import os
 import threading
 import time
@@ -14,7 +15,7 @@ from spanmeter.pipeline.configured import configured_recogniser
 from spanmeter.pipeline.intake import journal_entry
 from spanmeter.settings import Settings
 from spanmeter.store.database import Database
-from spanmeter.store.journal import SqliteJournal
+from spanmeter.store.journal import JournalEntry, SqliteJournal
 from spanmeter.wire.request import DecodedRequest
 from spanmeter.worker import Worker, configured_events_url
 from spanmeter_instrumentation.readable import neutral_span
@@ -40,9 +41,14 @@ class MeteringProcessor(SpanProcessor):
         self._recogniser = configured_recogniser(settings)
         self._vocabulary = self._recogniser.vocabulary()
         self._reset()
+        # Children of multiprocessing end by os._exit: no atexit, and nobody shuts the tracer provider down.
+        multiprocessing.util.register_after_fork(self, MeteringProcessor._finish_with_child)
         os.register_at_fork(
             before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._reset_in_child
         )
+
+    def _finish_with_child(self) -> None:
+        multiprocessing.util.Finalize(self, self.shutdown, exitpriority=100)
 
     def _before_fork(self) -> None:
         self._write_lock.acquire()
@@ -151,17 +157,33 @@ class MeteringProcessor(SpanProcessor):
             try:
                 self._open()
                 assert self._journal is not None
-                found = [neutral for span in spans if (neutral := neutral_span(span, self._vocabulary)) is not None]
-                request = DecodedRequest(spans=found, span_count=len(found))
-                self._journal.append([journal_entry(request, self._recogniser, received_ns=time.time_ns())])
+                self._journal.append([self._entry(spans)])
             except StoreError as error:
                 if time.monotonic() - self._failed_told_s > 60:
                     self._failed_told_s = time.monotonic()
                     log.error("%d spans wait in memory: %s", len(spans), error)
                 return False
+            except Exception:
+                if len(spans) > 1:
+                    self._write_apart(spans)
+                else:
+                    log.exception("a span was not metered")
             for _ in spans:
                 self._waiting.popleft()
             return True
+
+    def _entry(self, spans: list[ReadableSpan]) -> JournalEntry:
+        found = [neutral for span in spans if (neutral := neutral_span(span, self._vocabulary)) is not None]
+        request = DecodedRequest(spans=found, span_count=len(found))
+        return journal_entry(request, self._recogniser, received_ns=time.time_ns())
+
+    def _write_apart(self, spans: list[ReadableSpan]) -> None:
+        assert self._journal is not None
+        for span in spans:
+            try:
+                self._journal.append([self._entry([span])])
+            except Exception:  # a guest does not break its host
+                log.exception("a span was not metered")
 
     def _open(self) -> None:
         if self._database is None:

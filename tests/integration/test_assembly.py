@@ -293,3 +293,25 @@ def test_facts_are_what_the_helpers_say() -> None:
     made = RECOGNISER.facts(span(2, parent=1, tenant="acme"), received_ns=NOW_NS)
     assert isinstance(made, SpanFacts)
     assert (made.span_id, made.start_ns, made.tenant) == (facts(2).span_id, facts(2).start_ns, "acme")
+
+
+class TestAfterTheDecision:
+    def test_a_link_alone_leads_a_parked_call_to_its_tenant(self, plant: Plant) -> None:
+        plant.take(carrier(9, "acme"), carrier(8, "globex"), facts(1, parent=5))
+        plant.run(MAX_S + 1)
+        assert plant.outcomes() == {"parked": 1}
+        plant.take(links=[link(5, parent=9)])
+        plant.run(QUIET_S + 1)
+        assert plant.outcomes() == {"billed": 1}
+        plant.run(MAX_S + 1)
+        assert plant.journal.depth() == 0
+
+    def test_parts_of_a_sum_that_was_billed(self, plant: Plant) -> None:
+        plant.take(facts(1, tenant="acme", scope="outer", call=llm_call(30, 30)))
+        plant.run(QUIET_S + 1)
+        plant.take(
+            facts(2, parent=1, scope="inner", call=llm_call(10, 10)),
+            facts(3, parent=1, scope="inner", call=llm_call(20, 20)),
+        )
+        plant.run(MAX_S + 1)
+        assert plant.outcomes() == {"billed": 1, "duplicate": 2}

@@ -169,3 +169,17 @@ class TestFork:
         assert done.returncode == 0, done.stderr
         finish(folder)
         assert billed(folder) == {"billed": 3}
+
+    def test_children_of_multiprocessing(self, folder: Path) -> None:
+        # They end by os._exit: neither atexit nor the tracer provider's shutdown runs.
+        code = INSTRUMENTED + (
+            "import multiprocessing\n"
+            "context = multiprocessing.get_context('fork')\n"
+            "children = [context.Process(target=call) for _ in range(4)]\n"
+            "for child in children: child.start()\n"
+            "for child in children: child.join()\n"
+        )
+        done = run(code, folder)
+        assert done.returncode == 0, done.stderr
+        finish(folder)
+        assert billed(folder) == {"billed": 4}

@@ -1,4 +1,5 @@
 import os
+import re
 import sqlite3
 import stat
 import subprocess
@@ -46,7 +47,7 @@ class TestOpening:
         Database.open(folder).close()
         with connect(folder) as connection:
             for name, query in queries().items():
-                places = ":" in query and {"format": "", "from_ns": 0, "to_ns": 0, "subject": ""}
+                places = dict.fromkeys(re.findall(r":(\w+)", query), 0)
                 try:
                     connection.execute(f"EXPLAIN {query}", places or [None] * query.count("?"))
                 except sqlite3.Error as error:

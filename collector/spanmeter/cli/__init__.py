@@ -28,6 +28,9 @@ class _Group(click.Group):
         except BrokenPipeError:  # the reader of standard output has gone: `spanmeter convert … | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(1)
+        except OSError as error:  # standard output on a full disk
+            click.echo(f"spanmeter: {error.strerror or error}", err=True)
+            ctx.exit(1)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -44,14 +47,22 @@ def main() -> None:
 
 def _register() -> None:
     from spanmeter.cli.convert import convert
+    from spanmeter.cli.correct import correct
+    from spanmeter.cli.dead_letters import dead_letters
     from spanmeter.cli.demo import demo
+    from spanmeter.cli.doctor import doctor
     from spanmeter.cli.explain import explain
+    from spanmeter.cli.replay import replay
     from spanmeter.cli.reports import status, usage
     from spanmeter.cli.review import parked, unmetered
     from spanmeter.cli.serve import deliver, serve
     from spanmeter.cli.settings import settings
+    from spanmeter.cli.settlement import settlement
 
-    for command in (serve, convert, explain, usage, status, parked, unmetered, deliver, settings, demo):
+    for command in (
+        *(serve, convert, explain, usage, status, parked, unmetered),
+        *(dead_letters, replay, settlement, correct, deliver, doctor, settings, demo),
+    ):
         main.add_command(command)
 
 

@@ -2,6 +2,8 @@
 
 import click
 
+MOST_COMPLAINTS = 10
+
 
 @click.command()
 @click.option(
@@ -58,7 +60,8 @@ def usage(period: str, since: str, until: str, tenant: str, as_json: bool, as_cs
 def status(as_json: bool) -> None:
     """Show what was received and what became of it, the journal, the outbox and the last delivery.
 
-    Exits with 1 if the books do not balance, delivery is halted, or there are dead letters.
+    Exits with 1 if the books do not balance, delivery is halted, there are dead letters, or the service lacks events
+    that it took or holds some that it does not bill.
     """
     from dataclasses import asdict
 
@@ -79,17 +82,25 @@ def status(as_json: bool) -> None:
         click.echo(msgspec.json.encode(asdict(state)).decode())
     else:
         _print_status(state)
-    if not state.balanced or state.delivery.state == "halted" or state.delivery.dead_letters:
+    settlement = state.settlement
+    if (
+        not state.balanced
+        or state.delivery.state == "halted"
+        or state.delivery.dead_letters
+        or settlement.absent
+        or settlement.complaints
+    ):
         raise SystemExit(1)
 
 
 def _print_status(state: "Status") -> None:  # type: ignore[name-defined] # noqa: F821
     from spanmeter.cli.tables import print_table
 
-    received, delivery = state.received, state.delivery
+    received, delivery, settlement = state.received, state.delivery, state.settlement
     click.echo(f"received   {received.requests:,} requests, {received.spans:,} spans, {received.llm_spans:,} LLM spans")
     click.echo(f"journal    {state.journal_rows:,} requests, {state.undecided.spans:,} LLM spans not decided yet")
-    click.echo(f"outbox     {delivery.pending:,} events waiting, {delivery.dead_letters:,} dead letters")
+    given_up = f", {delivery.discarded:,} given up" if delivery.discarded else ""
+    click.echo(f"outbox     {delivery.pending:,} events waiting, {delivery.dead_letters:,} dead letters{given_up}")
     if delivery.oldest_pending:
         click.echo(f"           oldest waits since {delivery.oldest_pending}")
     if delivery.local_only:
@@ -99,6 +110,17 @@ def _print_status(state: "Status") -> None:  # type: ignore[name-defined] # noqa
         click.echo(f"           {delivery.hint}")
     if delivery.last_error:
         click.echo(f"last error {delivery.last_error_at} {delivery.last_error}")
+    if settlement.sent or settlement.settled or settlement.notice:
+        click.echo(
+            f"settlement {settlement.settled:,} settled, {settlement.sent:,} sent and not read back, "
+            f"{settlement.absent:,} absent"
+        )
+    if settlement.notice:
+        click.echo(f"           {settlement.notice}")
+    for row in settlement.complaints[:MOST_COMPLAINTS]:
+        click.echo(f"           {row.events:,} events of {row.subject} are not billed: {row.message}")
+    if len(settlement.complaints) > MOST_COMPLAINTS:
+        click.echo(f"           and {len(settlement.complaints) - MOST_COMPLAINTS:,} more: `spanmeter settlement`")
     balanced = "received = outcomes + not decided" if state.balanced else "BOOKS DO NOT BALANCE: please report this"
     click.echo(f"books      {balanced}\n")
     print_table(

@@ -135,34 +135,24 @@ def unmetered(as_json: bool) -> None:
 
 
 def _selection(trace_id: str, span_id: str, where: tuple[str, ...], *, everything: bool) -> "Selection":
-    from spanmeter.errors import UsageError
+    from spanmeter.cli.environment import name_value_pairs
     from spanmeter.pipeline.review import Selection
 
-    pairs = []
-    for entry in where:
-        name, equals, value = entry.partition("=")
-        if not equals:
-            raise UsageError(f"--where {entry}: write NAME=VALUE")
-        pairs.append((name, value))
-    return Selection(trace_id=trace_id, span_id=span_id, where=tuple(pairs), everything=everything)
+    return Selection(trace_id=trace_id, span_id=span_id, where=name_value_pairs(where), everything=everything)
 
 
 class _review:
     """The data folder's review, closed afterwards."""
 
     def __enter__(self) -> "Review":
-        from spanmeter.cli.environment import settings_from_environment
+        from spanmeter.cli.environment import open_used_database, settings_from_environment
         from spanmeter.clock import SystemClock
-        from spanmeter.errors import UsageError
         from spanmeter.pipeline.configured import configured_rules
         from spanmeter.pipeline.review import Review
-        from spanmeter.store.database import FILE_NAME, Database
         from spanmeter.store.ledger import SqliteLedger
 
         settings = settings_from_environment()
-        if not (settings.data_dir / FILE_NAME).exists():
-            raise UsageError(f"nothing was ever received in {settings.data_dir}", hint="is SPANMETER_DATA_DIR right?")
-        self._database = Database.open(settings.data_dir)
+        self._database = open_used_database(settings)
         return Review(
             SqliteLedger(self._database),
             rules=configured_rules(settings),

@@ -43,8 +43,8 @@ def usage_rows(
     rows: Iterable[tuple[str, str, str, str, int, int]] = database.execute(
         "usage_by",
         format=_FORMATS[period],
-        from_ns=_ns(since) if since else 0,
-        to_ns=_ns(until) if until else END_OF_TIME_NS,
+        from_ns=parse_time_ns(since) if since else 0,
+        to_ns=parse_time_ns(until) if until else END_OF_TIME_NS,
         subject=tenant,
     )
     return [
@@ -53,7 +53,8 @@ def usage_rows(
     ]
 
 
-def _ns(text: str) -> int:
+def parse_time_ns(text: str) -> int:
+    """Unix time in ns of an ISO 8601 date or time, UTC where it names no zone. Raises UsageError."""
     try:
         when = datetime.fromisoformat(text)
     except ValueError:

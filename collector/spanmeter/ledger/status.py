@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 
+from spanmeter.ledger.settlement import SettlementState, read_settlement
 from spanmeter.store.database import Database
 from spanmeter.store.journal import SqliteJournal
 from spanmeter.store.ledger import SqliteLedger, Tally
@@ -44,6 +45,8 @@ class Delivery:
     last_error: str
     last_error_at: str
     hint: str
+    discarded: int
+    """Dead letters that a person gave up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +60,7 @@ class Status:
     journal_rows: int
     journal_oldest_s: float
     delivery: Delivery
+    settlement: SettlementState
 
 
 def read_status(database: Database) -> Status:
@@ -89,7 +93,9 @@ def read_status(database: Database) -> Status:
             last_error=facts.get("last_error", ""),
             last_error_at=_time(facts, "last_error_ns"),
             hint=facts.get("delivery_hint", "") if facts.get("delivery_state") == "halted" else "",
+            discarded=database.execute("discarded_depth")[0][0],
         )
+        settlement = read_settlement(database)
     total = undecided
     for amount in tallies.values():
         total = total.plus(amount)
@@ -118,6 +124,7 @@ def read_status(database: Database) -> Status:
         journal_rows=rows,
         journal_oldest_s=max(0.0, (time.time_ns() - oldest_ns) / 1e9) if rows else 0.0,
         delivery=delivery,
+        settlement=settlement,
     )
 
 

@@ -74,15 +74,9 @@ class EventsClient:
         """
         if not bodies:
             return Taken()
-        token = ""
-        if self._token is not None:
-            try:
-                token = self._token().strip()
-            except (OSError, ValueError, SpanmeterError) as error:
-                return _no_token(f"the token cannot be read ({type(error).__name__})")
-            # Anything else in a header would be quoted in the HTTP library's complaint.
-            if not (token.isascii() and token.isprintable() and token and " " not in token):
-                return _no_token("the token is empty or holds characters that no token has")
+        token = read_token(self._token)
+        if isinstance(token, Halted):
+            return token
         limit_s = self._timeout_s if timeout_s is None else max(0.001, min(timeout_s, self._timeout_s))
         # Costs 50 ms and is wanted only where something is sent.
         from opentelemetry.instrumentation.utils import suppress_instrumentation  # noqa: PLC0415
@@ -93,7 +87,7 @@ class EventsClient:
         except httpx.InvalidURL as error:
             return Halted(status=None, detail=fold(str(error)), hint=WRONG_ADDRESS)
         except (httpx.HTTPError, OSError) as error:
-            return _transport_failure(error, token)
+            return transport_failure(error, token)
 
     def _post(self, body: bytes, token: str, limit_s: float) -> Reply:
         headers = {"authorization": f"Bearer {token}"} if token else {}
@@ -110,22 +104,38 @@ class EventsClient:
                 pass
             return judge(
                 response.status_code,
-                {name: _without(value, token) for name, value in response.headers.items()},
-                body=_without(bytes(words).decode("utf-8", "replace"), token).encode(),
+                {name: without(value, token) for name, value in response.headers.items()},
+                body=without(bytes(words).decode("utf-8", "replace"), token).encode(),
                 now_ns=self._clock.now_ns(),
             )
+
+
+def read_token(source: Callable[[], str] | None) -> str | Halted:
+    """The token to send, "" where there is none; Halted where it cannot be had or would spoil a header."""
+    if source is None:
+        return ""
+    try:
+        token = source().strip()
+    except (OSError, ValueError, SpanmeterError) as error:
+        return _no_token(f"the token cannot be read ({type(error).__name__})")
+    # Anything else in a header would be quoted in the HTTP library's complaint.
+    if not (token.isascii() and token.isprintable() and token and " " not in token):
+        return _no_token("the token is empty or holds characters that no token has")
+    return token
 
 
 def _no_token(detail: str) -> Halted:
     return Halted(status=None, detail=detail, hint="check KONNECT_TOKEN or the file that KONNECT_TOKEN_FILE names")
 
 
-def _without(text: str, token: str) -> str:
+def without(text: str, token: str) -> str:
+    """The text with the token masked."""
     return text.replace(token, "[token]") if token else text
 
 
-def _transport_failure(error: Exception, token: str) -> Reply:
-    words = fold(_without(str(error), token)) or type(error).__name__
+def transport_failure(error: Exception, token: str) -> Retry | Halted:
+    """What an exception of the HTTP library means, in its own words and without the token."""
+    words = fold(without(str(error), token)) or type(error).__name__
     if _is_verification(error):
         return Halted(
             status=None,

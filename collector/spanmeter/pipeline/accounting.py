@@ -7,7 +7,7 @@ import msgspec
 
 from spanmeter.pipeline.recent import RecentCalls
 from spanmeter.store.ledger import Billed, Ledger, Recorded, Settlement, Tally, TraceMemory
-from spanmeter.usage.call import SpanFacts
+from spanmeter.usage.call import SpanFacts, TokenClass
 from spanmeter.usage.decision import Decision, DecisionRules, decide
 from spanmeter.usage.event import EventRules, events
 from spanmeter.usage.grouping import Key, key_of
@@ -192,7 +192,9 @@ class _Round:
         made = events(decision, self._rules.events)
         there = {event_id: self._known[event_id] for event_id in self._ids(decision) if event_id in self._known}
         if there:
-            same_counts = {event_id: was.tokens for event_id, was in there.items()} == {e.id: e.tokens for e in made}
+            usage = decision.call.usage
+            assert usage is not None
+            same_counts = _sides(there) == (usage.all_input, usage.all_output)
             if same_counts or any(was.scope != decision.span.scope for was in there.values()):
                 return replace(decision, outcome=Outcome.DUPLICATE, reason=Reason.SAME_RESPONSE)
             own = span_identity(decision.span)
@@ -251,7 +253,16 @@ class _Round:
         }
 
     def _ids(self, decision: Decision) -> list[str]:
-        return [f"{decision.identity}-{token_class.value}" for token_class in self._rules.events.classes]
+        """Of every class, also those that are not billed apart now: the setting may have been another."""
+        return [f"{decision.identity}-{token_class.value}" for token_class in TokenClass]
+
+
+def _sides(billed: Mapping[str, Billed]) -> tuple[int, int]:
+    """Input and output tokens of a call's events, whatever classes they were billed in."""
+    sides = [0, 0]
+    for event_id, was in billed.items():
+        sides[event_id.rpartition("-")[2] in (TokenClass.OUTPUT, TokenClass.REASONING)] += was.tokens
+    return sides[0], sides[1]
 
 
 def _balance(gathered: Mapping[bytes, Gathered], memories: Mapping[bytes, TraceMemory], settlement: Settlement) -> None:

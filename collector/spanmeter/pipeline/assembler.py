@@ -13,6 +13,7 @@ from spanmeter.pipeline.recent import RecentCalls
 from spanmeter.store.journal import Journal, JournalRow
 from spanmeter.store.ledger import Ledger, Recorded, TraceMemory
 from spanmeter.usage.call import Role, SpanFacts
+from spanmeter.usage.outcome import Outcome
 from spanmeter.usage.trace import Trace, unpack_links
 
 log = logging.getLogger("spanmeter.assembly")
@@ -85,6 +86,7 @@ class Assembler:
         self._spent_rows: list[int] = []
         self._forgot_ns = 0
         self._caught_up = False
+        self._parked = ledger.parked_traces()
         self._recent = RecentCalls(2 * max_ns)
         now_ns = clock.now_ns()
         for memory in ledger.recent_memories(since_ns=now_ns - 2 * max_ns):
@@ -136,8 +138,14 @@ class Assembler:
             links.parents[span_id] = parent
             links.until_ns = max(links.until_ns, until_ns)
             linked.add(trace_id)
-            if trace_id in self._open:
-                touched[trace_id] = self._open[trace_id]
+            trace = self._open.get(trace_id)
+            if trace is None and trace_id in self._parked:  # it may be what leads a parked call to its tenant
+                trace = self._open[trace_id] = _Open(row.received_ns, row.received_ns)
+            if trace is not None:
+                touched[trace_id] = trace
+                if row.seq not in trace.rows:
+                    trace.rows.add(row.seq)
+                    held.open_traces += 1
         if linked:
             self._link_ages.append((until_ns, row.seq, linked))
         elif not held.open_traces:
@@ -172,6 +180,8 @@ class Assembler:
             facts={arrival.facts.span_id: arrival.facts for arrival in trace.gathered.arrivals},
             links=links.parents if links is not None else {},
         )
+        if not trace.gathered.arrivals:
+            return True  # reopened by links alone
         calls = [arrival.facts for arrival in trace.gathered.arrivals if arrival.facts.call is not None]
         return bool(calls) and all(known.is_settled(call) for call in calls)
 
@@ -212,6 +222,11 @@ class Assembler:
         ]
         self._ledger.settle(settlement, now_ns=now_ns, deliver=self._deliver)
         self._recent.add((call for trace_id in due for call in _calls(settlement.memories[trace_id])), now_ns=now_ns)
+        for trace_id, memory in settlement.memories.items():
+            if any(was.outcome is Outcome.PARKED for was in memory.outcomes.values()):
+                self._parked.add(trace_id)
+            else:
+                self._parked.discard(trace_id)
         for seq, times in uses.items():
             self._rows[seq].open_traces -= times
         for trace_id in due:

@@ -27,6 +27,9 @@ class _EmptyBooks:
     def parked_with(self, identities: Collection[str]) -> Sequence[Decision]:
         return ()
 
+    def parked_traces(self) -> set[bytes]:
+        return set()
+
     def settle(self, settlement: Settlement, *, now_ns: int, deliver: bool) -> None:
         raise NotImplementedError
 

@@ -3,7 +3,7 @@
 import logging
 import queue
 import threading
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
 
 from spanmeter.clock import Clock
@@ -71,6 +71,8 @@ class Intake:
     @property
     def problem(self) -> str:
         """Why a commit failed just now; empty if none did, or it is a while ago: then it is worth another try."""
+        if self._thread.ident is not None and not self._thread.is_alive():
+            return "the journal's thread has ended: see the log"
         return self._failure if self._clock.monotonic() - self._failed_s < FAILURE_COUNTS_S else ""
 
     def start(self) -> None:
@@ -105,28 +107,32 @@ class Intake:
             self._thread.join(timeout_s)
 
     def _write(self) -> None:
-        while True:
-            together = self._take()
-            if not together:
+        while together := self._take():
+            self._commit(together)
+
+    def _commit(self, together: "list[_Waiting]") -> None:
+        try:
+            if self._space is not None:
+                self._space.check()
+            self._journal.append([waiting.entry for waiting in together])
+        except StoreError as error:
+            self._failure, self._failed_s = error.message, self._clock.monotonic()
+            self._complaints.tell(logging.ERROR, "%s; nothing was acknowledged (%s)", error, error.hint or "-")
+            for waiting in together:
+                _tell(waiting.done, error)
+        except Exception as error:  # noqa: BLE001 - the thread must live, and nothing was acknowledged
+            if len(together) > 1:  # one request of a kind never seen must not keep the others out
+                for waiting in together:
+                    self._commit([waiting])
                 return
-            try:
-                if self._space is not None:
-                    self._space.check()
-                self._journal.append([waiting.entry for waiting in together])
-            except StoreError as error:
-                self._failure, self._failed_s = error.message, self._clock.monotonic()
-                self._complaints.tell(logging.ERROR, "%s; nothing was acknowledged (%s)", error, error.hint or "-")
-                for waiting in together:
-                    waiting.done.set_exception(error)
-            except Exception as error:  # noqa: BLE001 - the thread must live, and nothing was acknowledged
-                self._failure, self._failed_s = f"journal: {type(error).__name__}", self._clock.monotonic()
-                self._complaints.tell(logging.ERROR, "journal: nothing was acknowledged", error=error)
-                for waiting in together:
-                    waiting.done.set_exception(StoreError(f"journal: {type(error).__name__}"))
-            else:
-                self._failure = ""
-                for waiting in together:
-                    waiting.done.set_result(None)
+            self._failure, self._failed_s = f"journal: {type(error).__name__}", self._clock.monotonic()
+            self._complaints.tell(logging.ERROR, "journal: nothing was acknowledged", error=error)
+            for waiting in together:
+                _tell(waiting.done, StoreError(f"journal: {type(error).__name__}"))
+        else:
+            self._failure = ""
+            for waiting in together:
+                _tell(waiting.done)
 
     def _take(self) -> list[_Waiting]:
         """All that waits now, at least one; nothing once stopped and empty."""
@@ -144,3 +150,14 @@ class Intake:
                 break
             together.append(waiting)
         return together
+
+
+def _tell(done: "Future[None]", error: Exception | None = None) -> None:
+    """End the future, unless whoever waited for it has gone: that must not end the thread."""
+    try:
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+    except InvalidStateError:
+        log.debug("nobody waited any more")

@@ -5,6 +5,7 @@ sent again; error bodies are google.rpc.Status in the request's encoding.
 """
 
 import asyncio
+import contextlib
 import logging
 import math
 import socket
@@ -30,6 +31,8 @@ PATHS = frozenset({"/v1/traces", "/api/public/otel/v1/traces"})
 """The OTLP specification's path, and that of Langfuse's SDKs (langfuse 3, _client/span_processor.py)."""
 SMALL_BYTES = 64 * 1024
 """Bodies up to this size are decoded in the event loop, larger ones in a thread: a hop costs more than they do."""
+DISCARD_BYTES = 1024**3
+DISCARD_TIMEOUT_S = 30.0
 _INVALID_ARGUMENT, _UNAVAILABLE, _INTERNAL = 3, 14, 13
 
 
@@ -119,8 +122,11 @@ class HttpReceiver:
             small = len(body) <= SMALL_BYTES and not compression
             request = decoded() if small else await asyncio.to_thread(decoded)
             accepted = self._reception.accept(request)
-            await asyncio.wait_for(asyncio.wrap_future(accepted.done), COMMIT_TIMEOUT_S)
+            # Shielded: to give up waiting is not to cancel the commit, which others wait for too.
+            await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(accepted.done)), COMMIT_TIMEOUT_S)
         except RequestError as error:
+            if isinstance(error, TooLargeError):
+                await _discard(receive)
             await _refuse(send, encoding, error)
         except (StoreError, TimeoutError) as error:
             await _again(send, encoding, str(error) or "the journal did not answer in time")
@@ -150,6 +156,19 @@ class HttpReceiver:
             parts.append(part)
             if not message.get("more_body", False):
                 return b"".join(parts)
+
+
+async def _discard(receive: Receive) -> None:
+    """Read what still comes of a body that is refused, up to a bound: a socket closed with bytes unread is reset, and
+    the client never sees the answer, so that it sends the same again."""
+    size = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DISCARD_TIMEOUT_S):
+            while size < DISCARD_BYTES:
+                message = await receive()
+                size += len(message.get("body", b""))
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return
 
 
 async def _refuse(send: Send, encoding: Encoding, error: RequestError) -> None:

@@ -116,6 +116,8 @@ class Ledger(Protocol):
 
     def parked_with(self, identities: Collection[str]) -> Sequence[Decision]: ...
 
+    def parked_traces(self) -> set[bytes]: ...
+
     def settle(self, settlement: Settlement, *, now_ns: int, deliver: bool) -> None: ...
 
     def forget(self, *, before_ns: int) -> bool: ...
@@ -158,6 +160,10 @@ class SqliteLedger:
             return []
         rows = self._database.execute("held_with_identity", json.dumps(list(identities)))
         return [_decision_decoder.decode(detail) for (detail,) in rows]
+
+    def parked_traces(self) -> set[bytes]:
+        """Ids of the traces that have a parked span."""
+        return {trace_id for (trace_id,) in self._database.execute("held_traces")}
 
     def held(self, outcomes: Collection[Outcome]) -> list[Held]:
         """Spans with one of these outcomes, those held longest first."""

@@ -8,13 +8,14 @@ from spanmeter.errors import StoreError
 
 
 class FileLock:
-    """An exclusive lock that the kernel frees when its process ends, however it ends.
+    """A lock that the kernel frees when its process ends, however it ends; exclusive, or `shared` by its like.
 
     POSIX record locks (lockf), not flock: a forked child must not hold its parent's lock.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, shared: bool = False) -> None:
         self._path = path
+        self._kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         self._file: int | None = None
         self._owner = 0
 
@@ -32,7 +33,7 @@ class FileLock:
         except OSError as error:
             raise StoreError(f"lock file {self._path}: {error.strerror}") from error
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(file, self._kind | fcntl.LOCK_NB)
         except OSError:
             os.close(file)
             return False

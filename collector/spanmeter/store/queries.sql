@@ -92,6 +92,9 @@ SELECT detail FROM held WHERE outcome IN ('parked', 'estimated') AND identity IN
 -- name: held_read
 SELECT held_ns, detail FROM held WHERE outcome IN (SELECT value FROM json_each(?)) ORDER BY held_ns, trace_id, span_id;
 
+-- name: held_traces
+SELECT DISTINCT trace_id FROM held WHERE outcome = 'parked';
+
 -- name: held_delete
 DELETE FROM held WHERE trace_id = ? AND span_id = ?;
 
@@ -128,7 +131,8 @@ ORDER BY seq LIMIT ?;
 
 -- name: event_prune_body
 UPDATE event SET body = x'' WHERE seq = ? AND seq NOT IN (SELECT seq FROM outbox)
-    AND seq NOT IN (SELECT seq FROM dead_letter) AND seq NOT IN (SELECT seq FROM local_only);
+    AND seq NOT IN (SELECT seq FROM dead_letter) AND seq NOT IN (SELECT seq FROM local_only)
+    AND seq NOT IN (SELECT seq FROM discarded);
 
 -- name: sent_prune
 DELETE FROM sent WHERE seq = ?;
@@ -138,3 +142,140 @@ DELETE FROM event WHERE seq = ?;
 
 -- name: held_prune
 DELETE FROM held WHERE outcome IN ('unmetered', 'invalid') AND held_ns < ?;
+
+-- name: dead_letter_page
+SELECT seq, event.id, event.source, event.subject, event.time_ns, event.body, buried_ns, status, reason
+FROM dead_letter JOIN event USING (seq) WHERE seq > ? ORDER BY seq LIMIT ?;
+
+-- name: dead_letter_delete
+DELETE FROM dead_letter WHERE seq = ?;
+
+-- name: discarded_page
+SELECT seq, event.id, event.source, event.subject, event.time_ns, event.body, buried_ns, status, refusal,
+    discarded_ns, discarded.reason
+FROM discarded JOIN event USING (seq) WHERE seq > ? ORDER BY seq LIMIT ?;
+
+-- name: discarded_insert
+INSERT INTO discarded (seq, buried_ns, status, refusal, discarded_ns, reason)
+SELECT seq, buried_ns, status, reason, ?, ? FROM dead_letter WHERE seq = ?;
+
+-- name: discarded_depth
+SELECT count(*) FROM discarded;
+
+-- name: outbox_from_dead_letter
+INSERT INTO outbox (seq) SELECT seq FROM dead_letter WHERE seq = ?;
+
+-- name: replay_page
+SELECT event.seq, event.time_ns,
+    CASE WHEN length(event.body) = 0 THEN 'forgotten' WHEN sent.seq IS NOT NULL THEN 'sent' WHEN settled.seq IS NOT NULL THEN 'settled'
+        WHEN local_only.seq IS NOT NULL THEN 'local' WHEN outbox.seq IS NOT NULL THEN 'waiting'
+        WHEN dead_letter.seq IS NOT NULL OR discarded.seq IS NOT NULL THEN 'refused' ELSE 'forgotten' END,
+    coalesce(sent.sent_ns, settled.sent_ns, 0)
+FROM event LEFT JOIN sent USING (seq) LEFT JOIN settled USING (seq) LEFT JOIN local_only USING (seq)
+    LEFT JOIN outbox USING (seq) LEFT JOIN dead_letter USING (seq) LEFT JOIN discarded USING (seq)
+WHERE (event.time_ns, event.seq) > (:after_ns, :after_seq) AND event.time_ns < :to_ns
+    AND (:subject = '' OR event.subject = :subject)
+ORDER BY event.time_ns, event.seq LIMIT :limit;
+
+-- name: replay_count
+SELECT count(*) FROM event WHERE time_ns >= :from_ns AND time_ns < :to_ns AND (:subject = '' OR subject = :subject);
+
+-- name: outbox_from_sent
+INSERT INTO outbox (seq) SELECT seq FROM sent JOIN event USING (seq) WHERE seq = ? AND length(body) > 0;
+
+-- name: outbox_from_settled
+INSERT INTO outbox (seq) SELECT seq FROM settled JOIN event USING (seq) WHERE seq = ? AND length(body) > 0;
+
+-- name: outbox_from_local
+INSERT INTO outbox (seq) SELECT seq FROM local_only JOIN event USING (seq) WHERE seq = ? AND length(body) > 0;
+
+-- name: sent_delete
+DELETE FROM sent WHERE seq = ?;
+
+-- name: sent_left
+DELETE FROM sent WHERE seq = ? AND seq IN (SELECT seq FROM outbox);
+
+-- name: settled_left
+DELETE FROM settled WHERE seq = ? AND seq IN (SELECT seq FROM outbox);
+
+-- name: local_left
+DELETE FROM local_only WHERE seq = ? AND seq IN (SELECT seq FROM outbox);
+
+-- name: missing_left
+DELETE FROM missing WHERE seq = ? AND seq IN (SELECT seq FROM outbox);
+
+-- name: missing_delete
+DELETE FROM missing WHERE seq = ?;
+
+-- name: sent_unread
+SELECT min(sent_ns) FROM sent WHERE sent_ns >= ? AND sent_ns <= ?
+    AND NOT EXISTS (SELECT 1 FROM missing WHERE missing.seq = sent.seq AND given_up = 1);
+
+-- name: sent_overdue
+SELECT event.seq, event.id, sent.sent_ns, coalesce(missing.resent, 0)
+FROM sent JOIN event USING (seq) LEFT JOIN missing USING (seq)
+WHERE event.source = :source AND sent.sent_ns >= :since_ns AND sent.sent_ns <= :now_ns - :grace_ns
+    AND sent.sent_ns <= :now_ns - :grace_ns * (1 << coalesce(missing.resent, 0)) AND coalesce(missing.given_up, 0) = 0
+ORDER BY sent.sent_ns LIMIT :limit;
+
+-- name: complained_of
+SELECT seq, event.id, coalesce(settled.sent_ns, 0), 0
+FROM (SELECT seq, min(read_ns) AS read_ns FROM complaint WHERE read_ns < :read_ns GROUP BY seq
+    ORDER BY read_ns LIMIT :limit) JOIN event USING (seq) LEFT JOIN settled USING (seq)
+WHERE event.source = :source;
+
+-- name: unsettled_among
+SELECT seq, id FROM event WHERE source = :source AND id IN (SELECT value FROM json_each(:ids))
+    AND (seq IN (SELECT seq FROM sent) OR seq IN (SELECT seq FROM complaint));
+
+-- name: settled_insert
+INSERT INTO settled (seq, sent_ns, settled_ns) SELECT seq, sent_ns, ? FROM sent WHERE seq = ?;
+
+-- name: complaint_delete
+DELETE FROM complaint WHERE seq = ?;
+
+-- name: complaint_insert
+INSERT INTO complaint (seq, code, message, read_ns) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING;
+
+-- name: complaint_seen
+UPDATE complaint SET read_ns = ? WHERE seq = ?;
+
+-- name: missing_resent
+INSERT INTO missing (seq, missed_ns, resent, given_up) SELECT seq, ?, 1, 0 FROM sent WHERE seq = ?
+ON CONFLICT (seq) DO UPDATE SET missed_ns = excluded.missed_ns, resent = resent + 1;
+
+-- name: missing_given_up
+INSERT INTO missing (seq, missed_ns, resent, given_up) SELECT seq, ?, 0, 1 FROM sent WHERE seq = ?
+ON CONFLICT (seq) DO UPDATE SET missed_ns = excluded.missed_ns, given_up = 1;
+
+-- name: settlement_depths
+SELECT (SELECT count(*) FROM sent), (SELECT count(*) FROM settled),
+    (SELECT count(*) FROM missing WHERE given_up = 0), (SELECT count(*) FROM missing WHERE given_up = 1);
+
+-- name: complaint_read
+SELECT event.subject, code, message, count(*), sum(event.tokens) FROM complaint JOIN event USING (seq)
+GROUP BY event.subject, code, message ORDER BY count(*) DESC, event.subject, message;
+
+-- name: absent_read
+SELECT event.id, event.subject, event.tokens, sent.sent_ns, missing.missed_ns, missing.resent, missing.given_up
+FROM missing JOIN event USING (seq) LEFT JOIN sent USING (seq) ORDER BY seq;
+
+-- name: correctable_read
+SELECT event.seq, event.id, source, subject, time_ns, token_class, tokens, model, provider, scope, body,
+    CASE WHEN local_only.seq IS NOT NULL THEN 'local'
+        WHEN dead_letter.seq IS NOT NULL OR discarded.seq IS NOT NULL THEN 'refused' ELSE 'sent' END,
+    (SELECT count(*) FROM correction WHERE corrected = event.seq),
+    (SELECT coalesce(sum(made.tokens), 0) FROM correction JOIN event AS made USING (seq)
+        WHERE corrected = event.seq AND correction.seq NOT IN (SELECT seq FROM discarded)),
+    event.seq IN (SELECT seq FROM correction)
+FROM event LEFT JOIN local_only USING (seq) LEFT JOIN dead_letter USING (seq) LEFT JOIN discarded USING (seq)
+WHERE event.id = ? ORDER BY source;
+
+-- name: correction_insert
+INSERT INTO correction (seq, corrected, number, reason)
+SELECT seq, ?, ?, ? FROM event WHERE id = ? AND source = ?;
+
+-- name: correction_read
+SELECT event.id, corrected.id, event.subject, event.tokens, event.time_ns, event.made_ns, correction.reason
+FROM correction JOIN event USING (seq) JOIN event AS corrected ON corrected.seq = correction.corrected
+ORDER BY correction.seq;

@@ -25,6 +25,14 @@ class TakeAndHangUp:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TakeAndLose:
+    """The batch is answered as taken, and never stored. `claims`: its ids count as seen all the same, so that it cannot
+    be sent again (OpenMeter issue 5118)."""
+
+    claims: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Slow:
     """The batch is handled as usual, after a delay that a stop of the service cuts short."""
 
@@ -46,4 +54,4 @@ class Poison:
     named: bool = True
 
 
-Fault = Answer | HangUp | TakeAndHangUp | Slow | Garbage | Poison
+Fault = Answer | HangUp | TakeAndHangUp | TakeAndLose | Slow | Garbage | Poison

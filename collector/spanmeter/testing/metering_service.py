@@ -1,19 +1,23 @@
 """Konnect's ingest endpoint on loopback: real HTTP, the service's rules, and faults on demand."""
 
 import json
-import socket
-import sys
 import threading
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, assert_never
+from urllib.parse import parse_qs, urlsplit
 
-from spanmeter.testing.faults import Answer, Fault, Garbage, HangUp, Poison, Slow, TakeAndHangUp
+from spanmeter.clock import Clock, SystemClock
+from spanmeter.testing.cuttable_server import CuttableServer
+from spanmeter.testing.faults import Answer, Fault, Garbage, HangUp, Poison, Slow, TakeAndHangUp, TakeAndLose
 from spanmeter.testing.metering_event import Violation, parse, violations
 from spanmeter.testing.openapi import schema_check
+from spanmeter.testing.reading_back import LLM_TOKENS, Account, StoredEvent
+from spanmeter.testing.reading_back import answer as read_back
 
 V3_PATHS = ("/v3/openmeter/events", "/api/v3/openmeter/events")
 V1_PATH = "/api/v1/events"
@@ -34,11 +38,13 @@ class MeteringService:
 
     The whole batch is refused if any event in it breaks a rule, in the terms of v3 (`invalid_parameters`) or v1.
     What is taken is deduplicated by source and id, in silence. `faults` befall the requests to come, one each, in
-    order; None is none; an endless iterator never stops. `token`, where given, is required.
+    order; None is none; an endless iterator never stops. `token`, where given, is required; with `ingest_only` it may
+    not read. What is stored is listed as v3 and v1 do, with complaints of subjects that are no `customers` (None: all
+    are) and of types that none of the `meters` counts; both are computed at reading, and may be changed with `know`.
 
     `events` are those taken, without repetitions, in order; `batches` the batches taken, with them; `duplicates` how
-    many were dropped; `requests` all that arrived, whatever became of them; `connections` how many were opened. A bug
-    in here is raised at the exit.
+    many were dropped; `requests` all that were posted, whatever became of them; `reads` all GET requests;
+    `connections` how many were opened. A bug in here is raised at the exit.
     """
 
     def __init__(
@@ -48,8 +54,16 @@ class MeteringService:
         faults: Iterable[Fault | None] = (),
         openapi_path: Path | None = None,
         port: int = 0,
+        ingest_only: bool = False,
+        customers: Collection[str] | None = None,
+        meters: Sequence[Mapping[str, Any]] = (LLM_TOKENS,),
+        clock: Clock | None = None,
     ) -> None:
         self._token = token
+        self._ingest_only = ingest_only
+        self._clock = clock or SystemClock()
+        self._account = Account(customers=None if customers is None else frozenset(customers), meters=meters)
+        self._stored: list[StoredEvent] = []
         self._faults: Iterator[Fault | None] = iter(faults)
         self._schema = schema_check(openapi_path) if openapi_path is not None else None
         self._lock = threading.Lock()
@@ -57,6 +71,7 @@ class MeteringService:
         self.events: list[dict[str, Any]] = []
         self.batches: list[list[dict[str, Any]]] = []
         self.requests: list[Request] = []
+        self.reads: list[Request] = []
         self.duplicates = 0
         self._server = _Server(self, port)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="metering-service")
@@ -118,11 +133,29 @@ class MeteringService:
             self.requests.append(request)
             return next(self._faults, None)
 
+    def know(self, *, customers: Collection[str] | None = None, meters: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Customers or meters made later: what is there already is seen with other eyes."""
+        with self._lock:
+            if customers is not None:
+                self._account = replace(self._account, customers=frozenset(customers))
+            self._account = replace(self._account, meters=[*self._account.meters, *meters])
+
+    def _read(self, request: Request) -> tuple[int, Any]:
+        """Status and document of a GET request that is entitled to one."""
+        parts = urlsplit(request.path)
+        with self._lock:
+            self.reads.append(request)
+            now = datetime.fromtimestamp(self._clock.now_ns() / 1e9, UTC)
+            return read_back(parts.path, parse_qs(parts.query), self._stored, self._account, now=now)
+
     def _check(self, events: list[Any]) -> list[Violation]:
         return [*violations(events), *(self._schema(events) if self._schema is not None else ())]
 
-    def _take(self, events: list[dict[str, Any]]) -> None:
+    def _take(self, events: list[dict[str, Any]], fault: Fault | None = None) -> None:
         with self._lock:
+            if isinstance(fault, TakeAndLose):
+                self._seen.update(f"{event['source']}-{event['id']}" for event in events if fault.claims)
+                return
             self.batches.append(events)
             for event in events:
                 # Joined without a mark between, as in OpenMeter: a-b + c equals a + b-c.
@@ -132,48 +165,15 @@ class MeteringService:
                 else:
                     self._seen.add(key)
                     self.events.append(event)
+                    self._stored.append(
+                        StoredEvent(row=len(self._stored), event=event, ingested_ns=self._clock.now_ns())
+                    )
 
 
-class _Server(ThreadingHTTPServer):
-    """Joins its threads at the end, which `cut` makes prompt."""
-
-    daemon_threads = False
-    block_on_close = True
-    request_queue_size = 64
-
+class _Server(CuttableServer):
     def __init__(self, service: MeteringService, port: int) -> None:
         self.service = service
-        self.stopping = threading.Event()
-        self.errors: list[BaseException] = []
-        self.accepted = 0
-        self._connections: set[socket.socket] = set()
-        self._connections_lock = threading.Lock()
-        super().__init__(("127.0.0.1", port), _Handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        with self._connections_lock:
-            self.accepted += 1
-            self._connections.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        with self._connections_lock:
-            self._connections.discard(request)
-            super().shutdown_request(request)
-
-    def cut(self) -> None:
-        with self._connections_lock:
-            for connection in self._connections:
-                try:
-                    connection.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    # The peer was faster.
-                    continue
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        error = sys.exception()
-        if error is not None and not isinstance(error, OSError):
-            self.errors.append(error)
+        super().__init__(port, _Handler)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -184,13 +184,33 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Nothing: tests look at `requests`."""
 
-    def do_POST(self) -> None:
+    def do_GET(self) -> None:
+        service = self.server.service
+        request, authorization = self._request()
+        if service._token is not None and authorization != f"Bearer {service._token}":
+            self._problem(401, "Unauthorized", "no valid token")
+        elif service._ingest_only:
+            self._problem(403, "Forbidden", "You do not have permission to perform this action")
+        else:
+            status, document = service._read(request)
+            if status == 200:
+                self._answer(200, json.dumps(document).encode(), {"content-type": "application/json"})
+            else:
+                self._problem(status, "Bad Request" if status == 400 else "Not Found", document)
+
+    def _request(self) -> tuple[Request, str]:
+        """The request, and its whole Authorization."""
         headers = {name.lower(): value for name, value in self.headers.items()}
         authorization = headers.get("authorization", "")
         if authorization:
             headers["authorization"] = authorization.split(" ", 1)[0]
         size = int(headers.get("content-length", "0"))
-        fault = self.server.service._arrive(Request(path=self.path, headers=headers, size=size))
+        return Request(path=self.path, headers=headers, size=size), authorization
+
+    def do_POST(self) -> None:
+        request, authorization = self._request()
+        size, headers = request.size, request.headers
+        fault = self.server.service._arrive(request)
         if isinstance(fault, HangUp):
             self.close_connection = True
             return
@@ -205,7 +225,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             case Slow():
                 self.server.stopping.wait(fault.delay_s)
-            case None | TakeAndHangUp() | Poison():
+            case None | TakeAndHangUp() | TakeAndLose() | Poison():
                 pass
             case _ as never:
                 assert_never(never)
@@ -251,7 +271,7 @@ class _Handler(BaseHTTPRequestHandler):
         if found:
             self._refuse(found)
             return
-        service._take(events)
+        service._take(events, fault)
         if isinstance(fault, TakeAndHangUp):
             self.close_connection = True
         else:

@@ -40,9 +40,13 @@ def attribute(span: SpanFacts, trace: Trace, *, default_subject: str = "") -> At
         return Attribution(tenant=span.credential_tenant, where=Where.CREDENTIAL)
     if span.tenant:
         return Attribution(tenant=span.tenant, where=Where.SPAN, key=span.tenant_key)
+    if span.unusable_tenants:
+        return Attribution(candidates=span.unusable_tenants)
     for ancestor in trace.ancestors(span):
         if ancestor is not None and ancestor.tenant:
             return Attribution(tenant=ancestor.tenant, where=Where.ANCESTOR, key=ancestor.tenant_key)
+        if ancestor is not None and ancestor.unusable_tenants:
+            return Attribution(candidates=ancestor.unusable_tenants)
     if not trace.is_whole(span):
         named = {facts.tenant: facts.tenant_key for facts in trace.facts.values() if facts.tenant}
         if len(named) == 1:
@@ -50,6 +54,8 @@ def attribute(span: SpanFacts, trace: Trace, *, default_subject: str = "") -> At
             return Attribution(tenant=tenant, where=Where.TRACE, key=key)
         if named:
             return Attribution(candidates=tuple(sorted(named)))
+    if span.resource_unusable_tenants:
+        return Attribution(candidates=span.resource_unusable_tenants)
     if span.resource_tenant:
         return Attribution(tenant=span.resource_tenant, where=Where.RESOURCE, key=span.resource_tenant_key)
     if default_subject:

@@ -87,9 +87,10 @@ class SpanFacts:
     """All that is journalled of one span: enough to decide its trace, and no message text.
 
     `tenant` is what the span's own attributes name, `tenant_key` the setting's entry that found it; the same for
-    `resource_tenant`. `service` is the resource's identity (name and instance). `dimensions` are the further
-    attributes that the settings copy into events, already under their event names. `hints` are
-    ids on the span by which a person may tell whose call it is, where no tenant is named.
+    `resource_tenant`. Where something stands there that can be no tenant, `unusable_tenants` shows it. `service` is the
+    resource's identity (name and instance). `dimensions` are the further attributes that the settings copy into events,
+    already under their event names. `hints` are ids on the span by which a person may tell whose call it is, where no
+    tenant is named.
     """
 
     trace_id: bytes
@@ -102,8 +103,10 @@ class SpanFacts:
     service: str = ""
     tenant: str = ""
     tenant_key: str = ""
+    unusable_tenants: tuple[str, ...] = ()
     resource_tenant: str = ""
     resource_tenant_key: str = ""
+    resource_unusable_tenants: tuple[str, ...] = ()
     credential_tenant: str = ""
     dimensions: tuple[tuple[str, str], ...] = ()
     hints: tuple[tuple[str, str], ...] = ()

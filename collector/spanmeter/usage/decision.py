@@ -7,6 +7,7 @@ from spanmeter.usage.attribution import Attribution, Where, attribute
 from spanmeter.usage.call import LlmCall, Role, SpanFacts
 from spanmeter.usage.grouping import Bond, Group, Key, call_of, group_calls, key_of
 from spanmeter.usage.identity import is_specific, response_identity, span_identity
+from spanmeter.usage.models import same_model
 from spanmeter.usage.outcome import Outcome, Reason
 from spanmeter.usage.trace import Trace
 
@@ -64,10 +65,17 @@ def decide(
     for group in grouping.groups:
         if any(key[0] in traces for key in group.members):
             decisions += _decide_group(group, traces, billed=billed, rules=rules)
-    decisions += [Decision(span=span, outcome=Outcome.AGGREGATE, reason=Reason.SUM) for span in grouping.sums]
+    decisions += [_decide_summed_call(span, billed) for span in grouping.sums]
     for trace in traces.values():
         decisions += _decide_others(trace, billed=billed, rules=rules)
     return sorted(decisions, key=lambda one: (one.span.start_ns, one.span.trace_id, one.span.span_id))
+
+
+def _decide_summed_call(span: SpanFacts, billed: Mapping[Key, str]) -> Decision:
+    """A call that turned out to be a sum; if it was billed before its parts came, it stays billed."""
+    if key_of(span) in billed:
+        return Decision(span=span, outcome=Outcome.BILLED, reason=Reason.OWN_CALL, identity=billed[key_of(span)])
+    return Decision(span=span, outcome=Outcome.AGGREGATE, reason=Reason.SUM)
 
 
 def _decide_group(
@@ -95,6 +103,8 @@ def _decide_group(
     outcome, reason = Outcome.BILLED, Reason.OWN_CALL
     if key_of(standing) in billed:
         pass
+    elif _is_part_of_billed(standing, traces.get(standing.trace_id), billed):
+        outcome, reason = Outcome.DUPLICATE, Reason.PART
     elif call.estimated and not rules.bill_estimates:
         outcome, reason = Outcome.ESTIMATED, Reason.ESTIMATE
     elif not attribution.tenant:
@@ -104,6 +114,24 @@ def _decide_group(
         *decisions,
         Decision(span=merged, outcome=outcome, reason=reason, attribution=attribution, identity=identity),
     ]
+
+
+def _is_part_of_billed(span: SpanFacts, trace: Trace | None, billed: Mapping[Key, str]) -> bool:
+    """Whether a span above was billed before this one came, and can hold it: an aggregate, or a call of the same model
+    with no fewer tokens that turns out to be around it. What was billed cannot be undone: the part is not billed."""
+    usage = call_of(span).usage
+    if trace is None or usage is None:
+        return False
+    for above in trace.ancestors(span):
+        if above is None or above.call is None or key_of(above) not in billed or above.call.usage is None:
+            continue
+        whole = above.call.usage
+        if above.call.role is Role.AGGREGATE:
+            return True
+        models = [(call.request_model, call.response_model) for call in (above.call, call_of(span))]
+        if same_model(*models) and usage.all_input <= whole.all_input and usage.all_output <= whole.all_output:
+            return True
+    return False
 
 
 def _standing(

@@ -18,6 +18,8 @@ from spanmeter.usage.trace import Trace
 SLACK_NS = 5_000_000
 """Clocks of one process read at different places: a span inside another may stick out by so much."""
 
+MOST_NEIGHBOURS = 64
+
 Key = tuple[bytes, bytes]
 """Trace id and span id."""
 
@@ -190,17 +192,36 @@ def _join_side_by_side(calls: Sequence[SpanFacts], traces: Mapping[bytes, Trace]
         )
         for *_, one, other in pairs:
             first, second = joined.of(one), joined.of(other)
-            if first is not second and not first.scopes & second.scopes:
+            if first is not second and not first.scopes & second.scopes and _can_be_one(first, second, traces):
                 joined.join(one, other, Bond.SIDE_BY_SIDE)
 
 
+def _can_be_one(first: Group, second: Group, traces: Mapping[bytes, Trace]) -> bool:
+    """Neither two provider ids nor two tenants, in all that the groups hold by now."""
+    for facts_of in (_specific_ids, lambda group: _tenants(group, traces)):
+        one, other = facts_of(first), facts_of(second)
+        if one and other and one != other:
+            return False
+    return True
+
+
+def _specific_ids(group: Group) -> set[str]:
+    ids = {call_of(span).response_id for span in group.members.values()}
+    return {response_id for response_id in ids if is_specific(response_id)}
+
+
+def _tenants(group: Group, traces: Mapping[bytes, Trace]) -> set[str]:
+    return {_nearest_tenant(span, traces.get(span.trace_id)) for span in group.members.values()} - {""}
+
+
 def _overlapping(spans: Sequence[SpanFacts]) -> Iterator[tuple[SpanFacts, SpanFacts]]:
-    """Pairs whose times, reaching back as far as they do, touch: without this, equal counts would cost their square."""
+    """Pairs whose times, reaching back as far as they do, touch; of each span those with the latest to begin before it.
+    Twins begin within a millisecond or so: without a bound, a burst of equal calls would cost its square."""
     ordered = sorted(spans, key=lambda span: (_reach_ns(span), key_of(span)))
     open_: list[SpanFacts] = []
     for span in ordered:
         open_ = [earlier for earlier in open_ if earlier.end_ns + SLACK_NS >= _reach_ns(span)]
-        for earlier in open_:
+        for earlier in open_[-MOST_NEIGHBOURS:]:
             yield earlier, span
         open_.append(span)
 

@@ -28,6 +28,7 @@ class Reason(StrEnum):
 
     OWN_CALL = "call"
     RESENT = "same span again"
+    PART = "part of a sum that was billed"
     SAME_RESPONSE = "same response id"
     NESTED = "same call further inside"
     SIDE_BY_SIDE = "same call side by side"

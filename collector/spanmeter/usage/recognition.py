@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from spanmeter.usage.call import SpanFacts
 from spanmeter.usage.dialects import DIALECTS
@@ -14,6 +14,7 @@ SERVICE_KEYS = ("service.name", "service.instance.id")
 # them too): never a tenant by themselves, but what a person can assign parked calls by.
 HINT_KEYS = ("session.id", "user.id", "enduser.id", "gen_ai.conversation.id", "gen_ai.agent.id", "gen_ai.agent.name")
 MOST_TENANT_CHARACTERS = 512
+MOST_SHOWN_CHARACTERS = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,14 +50,14 @@ class Recogniser:
             call = dialect.recognise(span)
             if call is not None:
                 break
-        tenant, tenant_key = find_tenant(span.attributes, self.tenant_attributes)
+        named = find_tenant(span.attributes, self.tenant_attributes)
         dimensions = tuple(
             (name, shown) for name, key in self.dimensions.items() if (shown := _dimension(span, key)) is not None
         )
-        if call is None and not tenant and not dimensions:
+        if call is None and named is _NOBODY and not dimensions:
             return None
-        resource_tenant, resource_key = find_tenant(span.resource, self.tenant_attributes)
-        return SpanFacts(
+        resource = find_tenant(span.resource, self.tenant_attributes)
+        facts = SpanFacts(
             trace_id=span.trace_id,
             span_id=span.span_id,
             parent_span_id=span.parent_span_id,
@@ -65,43 +66,79 @@ class Recogniser:
             end_ns=span.end_ns or span.start_ns or received_ns,
             scope=span.scope.name,
             service="/".join(str(span.resource.get(key, "")) for key in SERVICE_KEYS),
-            tenant=tenant,
-            tenant_key=tenant_key,
-            resource_tenant=resource_tenant,
-            resource_tenant_key=resource_key,
+            tenant=named.tenant,
+            tenant_key=named.key,
+            unusable_tenants=named.unusable,
+            resource_tenant=resource.tenant,
+            resource_tenant_key=resource.key,
+            resource_unusable_tenants=resource.unusable,
             credential_tenant=credential_tenant,
             dimensions=dimensions,
-            hints=() if tenant or call is None else _hints(span),
+            hints=() if named.tenant or call is None else _hints(span),
             call=call,
         )
+        return facts if _is_encodable(facts) else _mended(facts)
 
 
-def find_tenant(attributes: Attributes, entries: Sequence[str]) -> tuple[str, str]:
-    """The tenant named by the first entry that names one, and that entry; two empty strings where none does."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """Who pays, by the attributes of a span or resource. `unusable` is what stood where a tenant should, and cannot be
+    one: then nobody else is asked either, and a person decides."""
+
+    tenant: str = ""
+    key: str = ""
+    unusable: tuple[str, ...] = ()
+
+
+_NOBODY = Named()
+
+
+def find_tenant(attributes: Attributes, entries: Sequence[str]) -> Named:
+    """The tenant named by the first entry that names one. Empty texts and empty lists name nobody."""
     if attributes:
         for entry in entries:
             key, _, name = entry.partition("#")
             value = attributes.get(key)
             if value is None:
                 continue
-            if name:
-                value = _member(value, name)
-            tenant = _tenant(value)
-            if tenant:
-                return tenant, entry
-    return "", ""
+            found = _tenants(_member(value, name) if name else value)
+            if len(found) == 1 and _is_usable(found[0]):
+                return Named(tenant=found[0], key=entry)
+            if found:
+                return Named(key=entry, unusable=tuple(repr(one)[:MOST_SHOWN_CHARACTERS] for one in found))
+    return _NOBODY
 
 
-def _tenant(value: AttributeValue) -> str:
-    """Texts and integers name tenants; a list does if it holds just one. Never cut: that would be another customer."""
+def _tenants(value: AttributeValue) -> tuple[str, ...]:
+    """Texts and whole numbers name tenants, a list as many as it holds different ones."""
     if isinstance(value, str):
-        value = value.strip()
-        return value if len(value) <= MOST_TENANT_CHARACTERS else ""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if isinstance(value, Sequence) and not isinstance(value, bytes) and len(value) == 1:
-        return _tenant(value[0])
-    return ""
+        name = _unquoted(value.strip())
+        return (name,) if name else ()
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool | float | bytes):
+        return (f"{type(value).__name__}\0",)  # stands where a tenant should, and is none
+    if isinstance(value, int):
+        return (str(value),)
+    if isinstance(value, Sequence):
+        return tuple(dict.fromkeys(one for part in value for one in _tenants(part)))
+    return ()
+
+
+def _unquoted(value: str) -> str:
+    """MLflow writes every attribute as JSON (mlflow 3.17, tracing/utils/__init__.py): `"acme"` with its quotes."""
+    if len(value) > 2 and value[0] == value[-1] == '"':
+        try:
+            inner = json.loads(value)
+        except ValueError:
+            return value
+        return inner.strip() if isinstance(inner, str) else value
+    return value
+
+
+def _is_usable(tenant: str) -> bool:
+    """Never cut or mended: that would be another customer."""
+    return len(tenant) <= MOST_TENANT_CHARACTERS and tenant.isprintable()
 
 
 def _member(value: AttributeValue, name: str) -> AttributeValue:
@@ -123,3 +160,56 @@ def _dimension(span: Span, key: str) -> str | None:
     if isinstance(value, bool):
         return str(value).lower()
     return str(value) if isinstance(value, str | int | float) else None
+
+
+def _is_encodable(facts: SpanFacts) -> bool:
+    """JSON inside an attribute may hold half of a surrogate pair, where a text was cut in the middle of an emoji: no
+    encoding takes that, and one such span would keep its whole request from the journal."""
+    call = facts.call
+    texts = [facts.scope, facts.service, *(part for pair in (*facts.dimensions, *facts.hints) for part in pair)]
+    if call is not None:
+        texts += [
+            call.operation,
+            call.provider,
+            call.request_model,
+            call.response_model,
+            call.response_id,
+            call.problem,
+        ]
+        texts.append(call.reason)
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _mended(facts: SpanFacts) -> SpanFacts:
+    """Half surrogates replaced, as the decoders do with invalid UTF-8."""
+
+    def text(value: str) -> str:
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+    def pairs(values: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+        return tuple((text(name), text(value)) for name, value in values)
+
+    call = facts.call
+    if call is not None:
+        call = replace(
+            call,
+            operation=text(call.operation),
+            provider=text(call.provider),
+            request_model=text(call.request_model),
+            response_model=text(call.response_model),
+            response_id=text(call.response_id),
+            problem=text(call.problem),
+            reason=text(call.reason),
+        )
+    return replace(
+        facts,
+        scope=text(facts.scope),
+        service=text(facts.service),
+        dimensions=pairs(facts.dimensions),
+        hints=pairs(facts.hints),
+        call=call,
+    )

@@ -29,8 +29,10 @@ class Scope:
 class Span:
     """One ended span. Ids are raw bytes (16, 8 and 8; the parent's is empty on a root span); times are Unix ns.
 
-    `attributes` and `resource` hold only the keys of the vocabulary that the decoder was given, so that message text
-    never gets further than the decoder. `parent_is_remote` is None where the sender did not say.
+    `attributes` and `resource` hold only the keys of the vocabulary that the decoder was given. A few of those are
+    texts of a reply, which some instrumentations leave as the only place of an id or of counts: recognition takes these
+    out, and nothing of the text goes into the facts that are stored. `parent_is_remote` is None where the sender did
+    not say.
     """
 
     trace_id: bytes

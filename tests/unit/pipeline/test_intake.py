@@ -154,3 +154,30 @@ def test_a_span_without_facts_leaves_its_link() -> None:
     assert entry.links == link(2, parent=1) + link(1)
     assert [(facts.tenant, facts.credential_tenant) for facts in entry.facts] == [("acme", "owner")]
     assert entry.spans == 3
+
+
+def test_who_has_stopped_waiting_does_not_end_the_thread() -> None:
+    books = GatedBooks()
+    intake, first = held_up(books)
+    assert first.cancel()  # an HTTP server that gave up
+    books.gate.set()
+    intake.submit(request(span(2))).result(WAIT_S)
+    assert intake.problem == ""
+    intake.stop(WAIT_S)
+
+
+class ChokingBooks(MemoryBooks):
+    """Cannot take spans with the id 7."""
+
+    def append(self, entries: Sequence[JournalEntry]) -> None:
+        if any(facts.span_id[-1] == 7 for entry in entries for facts in entry.facts):
+            raise UnicodeEncodeError("utf-8", "", 0, 1, "of a kind never seen")
+        super().append(entries)
+
+
+def test_one_request_of_a_kind_never_seen_does_not_keep_others_out() -> None:
+    intake = make(ChokingBooks())
+    waiting = [intake.submit(request(span(number))) for number in (6, 7, 8)]
+    intake.start()
+    assert [future.exception(WAIT_S) is None for future in waiting] == [True, False, True]
+    intake.stop(WAIT_S)

@@ -66,6 +66,9 @@ class MemoryBooks:
             if decision.outcome in (Outcome.PARKED, Outcome.ESTIMATED) and decision.identity in identities
         ]
 
+    def parked_traces(self) -> set[bytes]:
+        return {trace_id for (trace_id, _), held in self.held.items() if held.outcome is Outcome.PARKED}
+
     def settle(self, settlement: Settlement, *, now_ns: int, deliver: bool) -> None:
         self._fail()
         made = list(zip(settlement.events, settlement.bodies, strict=True))

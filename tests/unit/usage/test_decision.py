@@ -164,3 +164,25 @@ def test_links_lead_to_the_tenant() -> None:
     )
     [decision] = decide({trace_id(1): trace}, billed={}, rules=DecisionRules())
     assert (decision.attribution.tenant, decision.attribution.where) == ("acme", Where.ANCESTOR)
+
+
+class TestLateParts:
+    """What was billed cannot be undone: parts of it that come later are not billed once more."""
+
+    def test_of_a_call_that_turns_out_to_be_a_sum(self) -> None:
+        outer = facts(1, scope="framework", tenant="acme", call=llm_call(30, 30))
+        parts = [facts(n, parent=1, scope="sdk", call=llm_call(5 * n, 5 * n)) for n in (2, 4)]
+        found = decided(outer, *parts, billed={(trace_id(1), span_id(1)): "outer"})
+        assert [found[n].outcome for n in (1, 2, 4)] == [Outcome.BILLED, Outcome.DUPLICATE, Outcome.DUPLICATE]
+        assert decided(outer, parts[0], billed={(trace_id(1), span_id(1)): "outer"})[2].reason is Reason.PART
+
+    def test_of_an_aggregate_that_was_the_only_record(self) -> None:
+        agent = facts(1, tenant="acme", call=llm_call(30, 30, role=Role.AGGREGATE, sole_source=True))
+        part = facts(2, parent=1, call=llm_call(10, 10))
+        found = decided(agent, part, billed={(trace_id(1), span_id(1)): "agent"})
+        assert (found[1].outcome, found[2].outcome) == (Outcome.BILLED, Outcome.DUPLICATE)
+
+    def test_another_model_inside_is_billed(self) -> None:
+        outer = facts(1, tenant="acme", call=llm_call(30, 30))
+        other = facts(2, parent=1, call=llm_call(10, 10, request_model="omni-moderation"))
+        assert decided(outer, other, billed={(trace_id(1), span_id(1)): "outer"})[2].outcome is Outcome.BILLED

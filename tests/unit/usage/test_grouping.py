@@ -6,6 +6,7 @@ from spanmeter.usage.trace import Trace
 from tests.spans import NOW_NS, SPECIFIC_ID, facts, llm_call
 
 MS = 1_000_000
+ONE_ID, OTHER_ID = "msg_AAbbCCddEEffGG11", "msg_QQrrSSttUUvvWW22"
 
 
 def traces(*spans: SpanFacts) -> dict[bytes, Trace]:
@@ -176,3 +177,25 @@ def test_the_order_does_not_matter() -> None:
     for turn in range(len(spans)):
         assert groups(*spans[turn:], *spans[:turn]) == expected
         assert groups(*reversed(spans[turn:] + spans[:turn])) == expected
+
+
+class TestNotTransitive:
+    """A span without an id must not make one call of two that have different ones."""
+
+    def test_two_provider_ids(self) -> None:
+        first = facts(
+            1, trace=1, scope="a", service="s", call=llm_call(response_id="msg_AAbbCCddEEffGG11"), **at(0, 100)
+        )
+        between = facts(2, trace=2, scope="b", service="s", **at(1, 99))
+        second = facts(
+            3, trace=3, scope="c", service="s", call=llm_call(response_id="msg_QQrrSSttUUvvWW22"), **at(2, 98)
+        )
+        found = groups(first, between, second)
+        assert len(found) == 2
+        assert not any(keys(first, second) <= group for group in found)
+
+    def test_two_tenants(self) -> None:
+        first = facts(1, trace=1, scope="a", service="s", tenant="acme", **at(0, 100))
+        between = facts(2, trace=2, scope="b", service="s", **at(1, 99))
+        second = facts(3, trace=3, scope="c", service="s", tenant="globex", **at(2, 98))
+        assert not any(keys(first, second) <= group for group in groups(first, between, second))

@@ -10,10 +10,14 @@ integration has a scope of its own, `openlit.instrumentation.<package>`; before 
   message's usage is what its stream began with, its output provisional.
 - anthropic/utils.py, bedrock/utils.py: the input is the provider's, which excludes cached tokens. (langchain, litellm
   and pydo pass on sums that include them.)
-- google_ai_studio/utils.py, google_adk/utils.py: the output is Gemini's candidates, the thoughts are apart.
+- google_ai_studio/utils.py, google_adk/utils.py: the output is Gemini's candidates, the thoughts are apart (in 1.34.43,
+  too, under the shared scope; of the integrations with that scope no other reports both for Gemini).
+- langchain/callback_handler.py, on_llm_end: an answer from LangChain's cache is a call like any other; it has no response
+  id, and took no time.
 - Agents, crews, graphs and steps repeat counts: crewai, smolagents and browser_use report all that the object has ever
   used, langgraph the last message's, claude_agent_sdk a sub-agent's total as its input. Those of one run only are
   agno's, pydantic_ai's and agent_framework's.
+- Up to 1.33 the operation of embeddings was `embedding` (semcov/__init__.py, GEN_AI_TYPE_EMBEDDING).
 """
 
 from spanmeter.usage.call import LlmCall, Role
@@ -28,6 +32,7 @@ from spanmeter.usage.dialects.otel_genai import (
     read_counts,
 )
 from spanmeter.usage.dialects.provider_names import semconv_provider
+from spanmeter.usage.dialects.reply_text import FASTEST_ANSWER_NS
 from spanmeter.usage.span import Span
 from spanmeter.usage.values import text, truth
 
@@ -48,9 +53,11 @@ _STREAMING = ("gen_ai.request.stream", "gen_ai.request.is_stream")
 _FURTHER_CALLS = frozenset(
     {"audio", "image", "moderation", "realtime", "speech_to_text", "text_to_speech", "translate"}
 )
+_OLD_OPERATIONS = {"embedding": "embeddings"}
 _CACHE_EXCLUDED = frozenset({"anthropic", "bedrock"})
 _CACHE_EXCLUDED_PROVIDERS = frozenset({"anthropic", "aws.bedrock"})
 _THOUGHTS_EXCLUDED = frozenset({"google_ai_studio", "google_adk"})
+_THOUGHTS_EXCLUDED_PROVIDERS = frozenset({"gcp.gemini"})
 _ALWAYS_ESTIMATED = frozenset({"claude_agent_sdk", "gpt4all", "transformers", "vllm"})
 _EMBEDDINGS_ESTIMATED = frozenset({"ollama", "langchain", "oci_genai"})
 _RUNS_AS_SOLE_SOURCE = frozenset({"agent_framework", "agno", "pydantic_ai"})
@@ -62,20 +69,21 @@ def recognise(span: Span) -> LlmCall | None:
         return None
     attributes = span.attributes
     integration = scope.removeprefix(_INTEGRATION).partition(".")[0] if scope.startswith(_INTEGRATION) else ""
-    operation = text(attributes, "gen_ai.operation.name")
+    named = text(attributes, "gen_ai.operation.name")
+    operation = _OLD_OPERATIONS.get(named, named)
     provider = semconv_provider(text(attributes, "gen_ai.provider.name", "gen_ai.system"))
     excluded = integration in _CACHE_EXCLUDED or (not integration and provider in _CACHE_EXCLUDED_PROVIDERS)
     usage, problem = read_counts(
         attributes,
         _COUNTS,
         cache_included=not excluded,
-        reasoning_included=integration not in _THOUGHTS_EXCLUDED,
+        reasoning_included=not (
+            integration in _THOUGHTS_EXCLUDED or (not integration and provider in _THOUGHTS_EXCLUDED_PROVIDERS)
+        ),
     )
-    role = Role.CALL
-    if operation in IGNORED:
-        role = Role.IGNORED
-    elif operation and operation not in CALLS and operation not in _FURTHER_CALLS:
-        role = Role.AGGREGATE
+    role, reason = _role(operation)
+    if role is Role.CALL and integration == "langchain" and usage is not None and _took_no_time(span):
+        role, reason = Role.IGNORED, "answered at once and without a response id: from LangChain's cache"
     if usage is None and not problem and (role is not Role.CALL or operation not in CALLS):
         return None
     streamed = any(truth(attributes, key) for key in _STREAMING)
@@ -85,13 +93,30 @@ def recognise(span: Span) -> LlmCall | None:
         role=role,
         usage=usage,
         problem=problem,
-        reason="" if role is Role.CALL else f"operation {operation}",
+        reason=reason,
         provider=provider,
+        operation=operation,
         streamed=streamed,
         estimated=usage is not None
         and role is Role.CALL
         and _is_estimate(span, integration, operation=operation, provider=provider, streamed=streamed),
         sole_source=role is Role.AGGREGATE and integration in _RUNS_AS_SOLE_SOURCE,
+    )
+
+
+def _role(operation: str) -> tuple[Role, str]:
+    if operation in IGNORED:
+        return Role.IGNORED, f"operation {operation}"
+    if operation and operation not in CALLS and operation not in _FURTHER_CALLS:
+        return Role.AGGREGATE, f"operation {operation}"
+    return Role.CALL, ""
+
+
+def _took_no_time(span: Span) -> bool:
+    return (
+        not span.is_error
+        and not text(span.attributes, "gen_ai.response.id")
+        and 0 < span.end_ns - span.start_ns < FASTEST_ANSWER_NS
     )
 
 

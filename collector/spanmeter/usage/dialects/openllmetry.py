@@ -13,7 +13,7 @@ were `llm.usage.*`), @traceloop/instrumentation-* 0.27.0. What is particular:
 - bedrock/streaming_wrapper.py: of a Llama stream only the first chunk's counts are kept, and no stop reason with them.
 - google_generativeai/span_utils.py, vertexai/span_utils.py: the output is Gemini's candidates; only the total has the
   thoughts.
-- openai/shared/chat_wrappers.py up to 0.40: streams are counted by tiktoken.
+- openai/shared/chat_wrappers.py up to 0.43.1: streams are counted by tiktoken; from 0.44.0 the reply's usage is read.
 - langchain/callback_handler.py, on_llm_end: the response id comes from `llm_output`, which an answer from LangChain's
   own cache (langchain-core chat_models.py, _generate_with_cache) does not have.
 - crewai/instrumentation.py: an agent's counts are its language model's since it was made. agno/__init__.py: an
@@ -38,6 +38,7 @@ from spanmeter.usage.dialects.otel_genai import (
     read_counts,
 )
 from spanmeter.usage.dialects.provider_names import semconv_provider
+from spanmeter.usage.dialects.reply_text import FASTEST_ANSWER_NS
 from spanmeter.usage.span import Attributes, Span
 from spanmeter.usage.values import BadCountError, count, text, truth, version
 
@@ -96,10 +97,7 @@ _THOUGHTS_EXCLUDED = frozenset({"google_generativeai", "vertexai", "@google-gene
 _RUNS_AS_SOLE_SOURCE = frozenset({"agno"})
 _REQUESTS = {"chat": "chat", "completion": "text_completion", "embedding": "embeddings"}
 _NO_REQUESTS = frozenset({"watsonx.model_init", "watsonx.get_details"})
-_TIKTOKEN_UNTIL = (0, 49)
-"""Of the versions read, 0.40.14 estimates and 0.49.0 does not."""
-_FASTEST_ANSWER_NS = 2_000_000
-"""No model behind a network answers sooner; LangChain's cache takes a few tenths of a millisecond."""
+_TIKTOKEN_UNTIL = (0, 44)
 
 
 def recognise(span: Span) -> LlmCall | None:
@@ -207,7 +205,7 @@ def _from_cache(span: Span, usage: Usage | None) -> bool:
         usage is not None
         and not span.is_error
         and not text(span.attributes, "gen_ai.response.id")
-        and 0 < span.end_ns - span.start_ns < _FASTEST_ANSWER_NS
+        and 0 < span.end_ns - span.start_ns < FASTEST_ANSWER_NS
     )
 
 

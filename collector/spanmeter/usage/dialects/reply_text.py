@@ -20,8 +20,11 @@ from spanmeter.usage.values import json_object
 
 MOST_CHARACTERS = 256 * 1024
 """Longer replies are not parsed for an id that is not at their beginning."""
+FASTEST_ANSWER_NS = 2_000_000
+"""No model behind a network answers sooner; LangChain's cache takes a few tenths of a millisecond."""
 _MOST_ID_CHARACTERS = 128
-_ID_FIRST = re.compile(r'\s*\{\s*"id"\s*:\s*"([^"\\]{1,128})"')
+# What providers begin their ids with: OpenAI and those that speak its language, Anthropic, OpenRouter.
+_ID_FIRST = re.compile(r'\s*\{\s*"id"\s*:\s*"((?:chatcmpl|cmpl|resp|msg|gen)[-_][A-Za-z0-9_-]{8,120})"')
 _LANGCHAIN_RUN = ("lc_", "run-")
 
 
@@ -47,9 +50,18 @@ def read_reply(text: AttributeValue) -> Reply:
     reply = json_object(text)
     if "generations" in reply:
         return _read_langchain(reply)
+    if not _is_reply(reply):
+        return _NOTHING
     return Reply(
         response_id=_id(reply, "id", "response_id", "responseId"),
         from_cache=reply.get("cached") is True and "usage" in reply,
+    )
+
+
+def _is_reply(reply: Mapping[str, AttributeValue]) -> bool:
+    """A model that was asked for JSON may answer with an `id` of its own: that is an answer's text, not a reply."""
+    return any(isinstance(reply.get(name), list) for name in ("choices", "candidates", "output")) or any(
+        isinstance(reply.get(name), Mapping) for name in ("usage", "usage_metadata", "usageMetadata", "meta")
     )
 
 

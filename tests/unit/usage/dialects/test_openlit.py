@@ -1,5 +1,7 @@
 """Facts: openlit 1.20.0 to 1.45.0, see the dialect's docstring."""
 
+from dataclasses import replace
+
 import pytest
 
 from spanmeter.usage.call import Role, Usage
@@ -68,3 +70,34 @@ def test_what_has_no_counts_is_no_llm_span_but_a_failed_call() -> None:
     assert recognised(span_of(SCOPE + "chroma", "query", {"gen_ai.operation.name": "vectordb"})) is None
     failed = known(span_of(SCOPE + "openai", "chat m", {"gen_ai.operation.name": "chat"}, is_error=True))
     assert (failed.role, failed.usage, failed.is_error) == (Role.CALL, None, True)
+
+
+def test_embeddings_had_an_operation_of_another_name() -> None:
+    """openlit 1.33.0 semcov/__init__.py, GEN_AI_TYPE_EMBEDDING."""
+    attributes: dict[str, AttributeValue] = {"gen_ai.operation.name": "embedding", "gen_ai.usage.input_tokens": 9}
+    call = known(span_of("openlit.otel.tracing", "openai.embeddings", attributes))
+    assert (call.role, call.operation, call.usage) == (Role.CALL, "embeddings", Usage(input=9))
+
+
+def test_gemini_s_thoughts_are_apart_under_the_shared_scope_too() -> None:
+    """openlit 1.34.43 google_ai_studio/utils.py."""
+    attributes = CHAT | {
+        "gen_ai.provider.name": "gcp.gemini",
+        "gen_ai.usage.input_tokens": 100,
+        "gen_ai.usage.output_tokens": 50,
+        "gen_ai.usage.reasoning_tokens": 20,
+    }
+    call = known(span_of("openlit.otel.tracing", "chat gemini", attributes))
+    assert call.usage is not None
+    assert (call.usage.output, call.usage.reasoning) == (50, 20)
+
+
+def test_an_answer_from_langchain_s_cache_is_told_by_its_time() -> None:
+    attributes = CHAT | {"gen_ai.usage.input_tokens": 9, "gen_ai.usage.output_tokens": 2}
+    attributes.pop("gen_ai.response.id", None)
+    span = span_of(SCOPE + "langchain", "chat m", attributes)
+    fast = replace(span, end_ns=span.start_ns + 500_000)
+    assert known(fast).role is Role.IGNORED
+    assert known(replace(span, end_ns=span.start_ns + 20_000_000)).role is Role.CALL
+    named = fast.attributes | {"gen_ai.response.id": "chatcmpl-own"} if isinstance(fast.attributes, dict) else {}
+    assert known(replace(fast, attributes=named)).role is Role.CALL

@@ -30,7 +30,7 @@ def test_only_the_reply_s_own_id_is_taken(text: str, response_id: str) -> None:
 
 def test_a_long_reply_is_looked_at_where_it_begins() -> None:
     padding = "x" * MOST_CHARACTERS
-    assert read_reply(json.dumps({"id": "chatcmpl-1", "text": padding})).response_id == "chatcmpl-1"
+    assert read_reply(json.dumps({"id": "chatcmpl-AbCd1234", "text": padding})).response_id == "chatcmpl-AbCd1234"
     assert read_reply(json.dumps({"text": padding, "id": "chatcmpl-1"})) == Reply()
 
 
@@ -59,3 +59,10 @@ def test_a_cost_other_than_zero_is_no_cache() -> None:
     assert langchain({"usage_metadata": {"total_cost": 0}}).from_cache
     assert not langchain({"usage_metadata": {"total_cost": 0.2}}).from_cache
     assert not langchain({"usage_metadata": {"total_cost": False}}).from_cache
+
+
+def test_the_answer_of_a_model_is_no_reply() -> None:
+    # Structured output: an `id` of the application's own, which is text of the answer.
+    for answer in ({"id": "ticket-4711-of-Mrs-Miller", "category": "billing"}, {"id": "x" * 40, "model": "sedan"}):
+        assert read_reply(json.dumps(answer)).response_id == ""
+    assert read_reply(json.dumps({"id": "5a1f0ad0", "choices": []})).response_id == "5a1f0ad0"

@@ -1,6 +1,9 @@
 """LangSmith, MLflow, Genkit and Haystack. Facts: see the dialects' docstrings."""
 
 import json
+from dataclasses import replace
+
+import pytest
 
 from spanmeter.usage.call import LlmCall, Role, Usage
 from spanmeter.usage.span import Attributes, AttributeValue
@@ -116,3 +119,30 @@ def test_haystack_without_content_has_no_call() -> None:
         haystack("OpenAIGenerator", {"replies": [], "meta": []}),
     ):
         assert recognised(span_of("haystack", "haystack.component.run", attributes)) is None
+
+
+def test_mlflow_s_embeddings_are_counted_in_their_outputs_only() -> None:
+    outputs = {"data": [], "model": "m", "usage": {"prompt_tokens": 12, "total_tokens": 12}}
+    attributes = {"mlflow.spanType": '"EMBEDDING"', "mlflow.spanOutputs": json.dumps(outputs)}
+    call = known(span_of("mlflow.tracing.provider", "Embeddings", attributes))
+    assert (call.operation, call.usage) == ("embeddings", Usage(input=12))
+
+
+@pytest.mark.parametrize(
+    ("message_format", "took_ns", "role"),
+    [
+        ("langchain", 500_000, Role.IGNORED),
+        ("langchain", 20_000_000, Role.CALL),
+        ("openai", 500_000, Role.CALL),
+    ],
+)
+def test_mlflow_shows_an_answer_from_langchain_s_cache_by_its_time_only(
+    message_format: str, took_ns: int, role: Role
+) -> None:
+    attributes = {
+        "mlflow.spanType": '"CHAT_MODEL"',
+        "mlflow.message.format": json.dumps(message_format),
+        "mlflow.chat.tokenUsage": '{"input_tokens": 7, "output_tokens": 2, "total_tokens": 9}',
+    }
+    span = span_of("mlflow.tracing.provider", "ChatOpenAI", attributes)
+    assert known(replace(span, end_ns=span.start_ns + took_ns)).role is role

@@ -1,0 +1,1 @@
+"""Would billing be right? Checks that look and never send usage."""

@@ -1,0 +1,96 @@
+"""Adjusting events and what they adjust."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from spanmeter.errors import StoreBusyError
+from spanmeter.store.database import Database
+from spanmeter.usage.call import TokenClass
+from spanmeter.usage.event import UsageEvent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correctable:
+    """An event as it is in the ledger. `where` is local (recorded without a service), refused (a dead letter, also one
+    given up) or sent, which also means about to be sent. `adjusted` is the sum of its `corrections` so far. `body` is
+    empty where it is no longer kept."""
+
+    seq: int
+    id: str
+    source: str
+    subject: str
+    time_ns: int
+    token_class: TokenClass
+    tokens: int
+    model: str
+    provider: str
+    scope: str
+    body: bytes
+    where: str
+    corrections: int
+    adjusted: int
+    is_correction: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorrectionRow:
+    """A correction that was made. `time_ns` is when it counts, `made_ns` when it was made."""
+
+    id: str
+    corrected: str
+    subject: str
+    tokens: int
+    time_ns: int
+    made_ns: int
+    reason: str
+
+
+class CorrectionBook(Protocol):
+    """`add` is atomic and durable on return; it raises `StoreBusyError`, and changes nothing, if another process made
+    the correction of the same number meanwhile."""
+
+    def find(self, event_id: str) -> Sequence[Correctable]: ...
+
+    def add(self, corrected: Correctable, event: UsageEvent, body: bytes, *, reason: str, now_ns: int) -> None: ...
+
+    def all(self) -> Sequence[CorrectionRow]: ...
+
+
+class SqliteCorrectionBook:
+    """`CorrectionBook` in the database. A correction goes where its event went: to the outbox, or it stays local."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def find(self, event_id: str) -> Sequence[Correctable]:
+        """Events with this id, one a source."""
+        names = Correctable.__dataclass_fields__
+        found = [dict(zip(names, row, strict=True)) for row in self._database.execute("correctable_read", event_id)]
+        return [
+            Correctable(
+                **row | {"token_class": TokenClass(row["token_class"]), "is_correction": bool(row["is_correction"])}
+            )
+            for row in found
+        ]
+
+    def add(self, corrected: Correctable, event: UsageEvent, body: bytes, *, reason: str, now_ns: int) -> None:
+        e = event
+        with self._database.transaction() as transaction:
+            last_seq: int = transaction.execute("event_max").fetchone()[0]
+            made = transaction.execute(
+                "event_insert",
+                *(e.id, e.source, e.subject, e.time_ns, e.token_class.value, e.tokens),
+                *(e.model, e.provider, e.scope, now_ns, body),
+            ).rowcount
+            if not made:
+                raise StoreBusyError(f"{e.id} was made by another process at the same time")
+            transaction.execute("local_fill" if corrected.where == "local" else "outbox_fill", last_seq)
+            transaction.execute("correction_insert", corrected.seq, corrected.corrections + 1, reason, e.id, e.source)
+
+    def all(self) -> Sequence[CorrectionRow]:
+        """In the order in which they were made."""
+        names = CorrectionRow.__dataclass_fields__
+        return [
+            CorrectionRow(**dict(zip(names, row, strict=True))) for row in self._database.execute("correction_read")
+        ]
