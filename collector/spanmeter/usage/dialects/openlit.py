@@ -10,10 +10,11 @@ integration has a scope of its own, `openlit.instrumentation.<package>`; before 
   message's usage is what its stream began with, its output provisional.
 - anthropic/utils.py, bedrock/utils.py: the input is the provider's, which excludes cached tokens. (langchain, litellm
   and pydo pass on sums that include them.)
-- google_ai_studio/utils.py, google_adk/utils.py: the output is Gemini's candidates, the thoughts are apart (in 1.34.43,
-  too, under the shared scope; of the integrations with that scope no other reports both for Gemini).
-- langchain/callback_handler.py, on_llm_end: an answer from LangChain's cache is a call like any other; it has no response
-  id, and took no time.
+- google_ai_studio/utils.py, google_adk/utils.py: the output is Gemini's candidates, the thoughts are apart. Under the
+  shared scope (1.34.43) google_ai_studio calls the system `gemini`, where langchain, whose outputs include thoughts,
+  says `google` or `langchain`.
+- langchain/callback_handler.py, on_llm_end: an answer from LangChain's cache is a call like any other; it has no
+  response id, and took no time.
 - Agents, crews, graphs and steps repeat counts: crewai, smolagents and browser_use report all that the object has ever
   used, langgraph the last message's, claude_agent_sdk a sub-agent's total as its input. Those of one run only are
   agno's, pydantic_ai's and agent_framework's.
@@ -57,7 +58,7 @@ _OLD_OPERATIONS = {"embedding": "embeddings"}
 _CACHE_EXCLUDED = frozenset({"anthropic", "bedrock"})
 _CACHE_EXCLUDED_PROVIDERS = frozenset({"anthropic", "aws.bedrock"})
 _THOUGHTS_EXCLUDED = frozenset({"google_ai_studio", "google_adk"})
-_THOUGHTS_EXCLUDED_PROVIDERS = frozenset({"gcp.gemini"})
+_THOUGHTS_EXCLUDED_SYSTEMS = frozenset({"gemini"})
 _ALWAYS_ESTIMATED = frozenset({"claude_agent_sdk", "gpt4all", "transformers", "vllm"})
 _EMBEDDINGS_ESTIMATED = frozenset({"ollama", "langchain", "oci_genai"})
 _RUNS_AS_SOLE_SOURCE = frozenset({"agent_framework", "agno", "pydantic_ai"})
@@ -71,14 +72,15 @@ def recognise(span: Span) -> LlmCall | None:
     integration = scope.removeprefix(_INTEGRATION).partition(".")[0] if scope.startswith(_INTEGRATION) else ""
     named = text(attributes, "gen_ai.operation.name")
     operation = _OLD_OPERATIONS.get(named, named)
-    provider = semconv_provider(text(attributes, "gen_ai.provider.name", "gen_ai.system"))
+    system = text(attributes, "gen_ai.provider.name", "gen_ai.system")
+    provider = semconv_provider(system)
     excluded = integration in _CACHE_EXCLUDED or (not integration and provider in _CACHE_EXCLUDED_PROVIDERS)
     usage, problem = read_counts(
         attributes,
         _COUNTS,
         cache_included=not excluded,
         reasoning_included=not (
-            integration in _THOUGHTS_EXCLUDED or (not integration and provider in _THOUGHTS_EXCLUDED_PROVIDERS)
+            integration in _THOUGHTS_EXCLUDED or (not integration and system in _THOUGHTS_EXCLUDED_SYSTEMS)
         ),
     )
     role, reason = _role(operation)
