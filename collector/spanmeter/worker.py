@@ -88,8 +88,6 @@ class Worker:
             self._thread.join(max(0.1, until_s - time.monotonic()))
         if self._courier_thread is not None:
             self._courier_thread.join(max(0.1, until_s - time.monotonic()))
-        if self._settler_thread is not None:
-            self._settler_thread.join(max(0.1, until_s - time.monotonic()))
         try:
             if self._thread.is_alive() or not self._is_mine():
                 return
@@ -106,8 +104,14 @@ class Worker:
             self._mark.release()
             if self._client is not None:
                 self._client.close()
-            if self._settler is not None:
-                self._settler[0].close()
+            self._stop_settler(until_s)
+
+    def _stop_settler(self, until_s: float) -> None:
+        """Last, so that a slow answer takes no time from sending; one that never comes is left to the process's end."""
+        if self._settler_thread is not None:
+            self._settler_thread.join(max(0.1, until_s - time.monotonic()))
+        if self._settler is not None and (self._settler_thread is None or not self._settler_thread.is_alive()):
+            self._settler[0].close()
 
     def _run(self) -> None:
         wait_s = 0.0

@@ -114,6 +114,27 @@ class TestOpening:
             assert connection.execute("PRAGMA user_version").fetchone() == (FOREIGN_SCHEMA - 1,)
             assert connection.execute("SELECT name FROM sqlite_master WHERE name = 'extra'").fetchall() == []
 
+    def test_a_file_of_the_first_schema_is_brought_forward_with_its_events(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(database_module, "migrations", lambda: migrations()[:1])
+            Database.open(folder).close()
+        with connect(folder) as connection, connection:
+            connection.execute(
+                "INSERT INTO event (seq, id, source, subject, time_ns, token_class, tokens, model, provider, scope, "
+                "made_ns, body) VALUES (1, 'a-input', 's', 'acme', 1, 'input', 5, 'm', 'p', 't', 1, x'7b7d')"
+            )
+            connection.execute("INSERT INTO sent (seq, sent_ns) VALUES (1, 2)")
+        reader = Database.open_existing(folder)  # a command that only reads, run first after an upgrade
+        assert reader is not None
+        with closing(reader):
+            assert reader.execute("settlement_depths") == [(1, 0, 0, 0)]
+            with pytest.raises(StoreError), reader.transaction() as transaction:
+                transaction.execute("sent_delete", 1)
+        with connect(folder) as connection:
+            assert connection.execute("PRAGMA user_version").fetchone() == (len(migrations()),)
+
     def test_nothing_to_read_where_nothing_was_stored(self, folder: Path) -> None:
         assert Database.open_existing(folder) is None
         assert not folder.exists()

@@ -5,7 +5,10 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from spanmeter.delivery.replay import Replay, ReplayRange, ReplayResult
+    from spanmeter.store.redelivery import Whereabouts
 
 
 @click.command()
@@ -71,18 +74,18 @@ def replay(since: str, until: str, tenant: str, local_only: bool, dry_run: bool,
 
 def _with_progress(replaying: "Replay", chosen: "ReplayRange", *, dry_run: bool) -> "ReplayResult":
     """One pass over the events, with a line that grows where somebody looks."""
+    import functools
     import sys
 
-    count = replaying.count(chosen) if sys.stderr.isatty() else 0
+    act = replaying.plan if dry_run else functools.partial(replaying.run, force=True)
+    if not sys.stderr.isatty():
+        return act(chosen)
     label = "looking" if dry_run else "putting back"
-    with click.progressbar(length=count, label=label, file=sys.stderr, hidden=not count) as bar:
-        if dry_run:
-            return replaying.plan(chosen, progress=bar.update)
-        return replaying.run(chosen, force=True, progress=bar.update)
+    with click.progressbar(length=replaying.count(chosen), label=label, file=sys.stderr) as bar:
+        return act(chosen, progress=bar.update)
 
 
-def _listed(numbers: "object") -> str:
-    assert isinstance(numbers, dict)
+def _listed(numbers: "Mapping[Whereabouts, int]") -> str:
     words = {
         "sent": "sent before",
         "settled": "settled before",

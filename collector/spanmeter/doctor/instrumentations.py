@@ -90,7 +90,7 @@ def check_instrumentations(
 def try_out(one: Installed) -> Trial:
     """Start it in a process of its own, and let it go."""
     try:
-        run = subprocess.run(
+        run = subprocess.run(  # noqa: S603 - our own interpreter, names from its own packages
             [sys.executable, "-c", _TRIAL, one.name, one.value],
             capture_output=True,
             timeout=TIMEOUT_S,

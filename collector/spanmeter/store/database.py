@@ -58,11 +58,18 @@ class Database:
         """Open for reading only; None where nothing was ever stored. Raises `StoreError` where one cannot look."""
         path = data_dir / FILE_NAME
         try:
-            return cls(path, read_only=True) if path.exists() else None
+            if not path.exists():
+                return None
         except OSError as error:
             raise StoreError(
                 f"data folder {data_dir}: {error.strerror}", hint="set SPANMETER_DATA_DIR to a folder that can be read"
             ) from error
+        database = cls(path, read_only=True)
+        if database._version() < len(migrations()):
+            # Left by an older spanmeter, and nobody has written since the upgrade: its tables are not all there.
+            database.close()
+            cls.open(data_dir).close()
+        return database
 
     def execute(self, name: str, *parameters: object, **named: object) -> list[Any]:
         """All rows of one query, on this thread's connection."""
@@ -114,6 +121,11 @@ class Database:
     def after_fork(self) -> None:
         """In the parent: open again, at the next use. A child makes a `Database` of its own."""
         self._gate.open()
+
+    def _version(self) -> int:
+        with self._gate.entered(), _translated(self.path):
+            version: int = self._connection().execute("PRAGMA user_version").fetchone()[0]
+            return version
 
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)

@@ -208,8 +208,9 @@ DELETE FROM missing WHERE seq = ? AND seq IN (SELECT seq FROM outbox);
 DELETE FROM missing WHERE seq = ?;
 
 -- name: sent_unread
-SELECT min(sent_ns) FROM sent WHERE sent_ns >= ? AND sent_ns <= ?
-    AND NOT EXISTS (SELECT 1 FROM missing WHERE missing.seq = sent.seq AND given_up = 1);
+SELECT sent_ns FROM sent WHERE sent_ns >= ? AND sent_ns <= ?
+    AND NOT EXISTS (SELECT 1 FROM missing WHERE missing.seq = sent.seq AND given_up = 1)
+ORDER BY sent_ns LIMIT 1;
 
 -- name: sent_overdue
 SELECT event.seq, event.id, sent.sent_ns, coalesce(missing.resent, 0)
@@ -219,9 +220,9 @@ WHERE event.source = :source AND sent.sent_ns >= :since_ns AND sent.sent_ns <= :
 ORDER BY sent.sent_ns LIMIT :limit;
 
 -- name: complained_of
-SELECT seq, event.id, coalesce(settled.sent_ns, 0), 0
-FROM (SELECT seq, min(read_ns) AS read_ns FROM complaint WHERE read_ns < :read_ns GROUP BY seq
-    ORDER BY read_ns LIMIT :limit) JOIN event USING (seq) LEFT JOIN settled USING (seq)
+SELECT DISTINCT seq, event.id, coalesce(settled.sent_ns, 0), 0
+FROM (SELECT seq FROM complaint WHERE read_ns < :read_ns ORDER BY read_ns LIMIT :limit)
+    JOIN event USING (seq) LEFT JOIN settled USING (seq)
 WHERE event.source = :source;
 
 -- name: unsettled_among

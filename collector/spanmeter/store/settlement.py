@@ -73,8 +73,7 @@ class SqliteSettlementBook:
         self._source = source
 
     def oldest_unread_ns(self, *, since_ns: int, until_ns: int) -> int | None:
-        oldest: int | None = self._database.execute("sent_unread", since_ns, until_ns)[0][0]
-        return oldest
+        return next((sent_ns for (sent_ns,) in self._database.execute("sent_unread", since_ns, until_ns)), None)
 
     def settle(self, readings: Iterable[Reading], *, at_ns: int) -> int:
         by_id = {reading.id: reading for reading in readings}

@@ -204,17 +204,15 @@ class _Handler(BaseHTTPRequestHandler):
         authorization = headers.get("authorization", "")
         if authorization:
             headers["authorization"] = authorization.split(" ", 1)[0]
-        size = int(headers.get("content-length", "0"))
-        return Request(path=self.path, headers=headers, size=size), authorization
+        return Request(path=self.path, headers=headers, size=int(headers.get("content-length", "0"))), authorization
 
     def do_POST(self) -> None:
         request, authorization = self._request()
-        size, headers = request.size, request.headers
         fault = self.server.service._arrive(request)
         if isinstance(fault, HangUp):
             self.close_connection = True
             return
-        body = self.rfile.read(size)
+        body = self.rfile.read(request.size)
         match fault:
             case Answer():
                 self._answer(fault.status, fault.body, fault.headers)
@@ -230,7 +228,7 @@ class _Handler(BaseHTTPRequestHandler):
             case _ as never:
                 assert_never(never)
         if self._is_entitled(authorization):
-            self._ingest(headers.get("content-type", ""), body, fault)
+            self._ingest(request.headers.get("content-type", ""), body, fault)
 
     def _is_entitled(self, authorization: str) -> bool:
         token = self.server.service._token
