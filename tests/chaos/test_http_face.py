@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 
 from tests.acceptance.collector import running_collector, running_service
 from tests.acceptance.requests import call_request, new_response_id
@@ -30,14 +30,14 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         assert "request failed" not in log
 
 
-@settings(max_examples=EXAMPLES, deadline=None, derandomize=True)
+@settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(request=tidy_requests())
 def test_every_whole_request_is_answered_and_never_with_500(target: Target, request: bytes) -> None:
     answer = ask(target.collector.http_port, request)
     assert answer.status in {200, 400, 413, 415}, (answer, request)
 
 
-@settings(max_examples=EXAMPLES // 2, deadline=None, derandomize=True)
+@settings(max_examples=EXAMPLES // 2, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(request=other_requests())
 def test_what_is_no_request_ends_and_never_with_500(target: Target, request: bytes) -> None:
     answer = ask(target.collector.http_port, request, wait_s=0.05)

@@ -85,9 +85,11 @@ class Life:
             self._process.wait(STOP_TIMEOUT_S)
 
 
-def lasting_port(chance: random.Random) -> int:
+def lasting_port() -> int:
     """A free port of 127.0.0.1 below those that the system gives to outgoing connections: while nobody listens on it,
-    a client that tries again and again can neither be given it nor connect to itself."""
+    a client that tries again and again can neither be given it nor connect to itself. Never by a seed: two trials at
+    the same time must not meet."""
+    chance = random.SystemRandom()
     for _ in range(200):
         port = chance.randint(15_000, 32_000)
         with closing(socket()) as probe:

@@ -70,8 +70,8 @@ def run_trial(plan: Plan) -> Figures:
         environment = {
             **serve_settings(folder / "data", service=service),
             **SETTINGS,
-            "SPANMETER_OTLP_GRPC": f"127.0.0.1:{(grpc_port := lasting_port(chance))}",
-            "SPANMETER_OTLP_HTTP": f"127.0.0.1:{(http_port := lasting_port(chance))}",
+            "SPANMETER_OTLP_GRPC": f"127.0.0.1:{(grpc_port := lasting_port())}",
+            "SPANMETER_OTLP_HTTP": f"127.0.0.1:{(http_port := lasting_port())}",
         }
         records = Records(plan.seed)
         clients = all_clients(records, grpc_port=grpc_port, http_port=http_port)

@@ -26,7 +26,8 @@ def serve() -> None:
     service = Service(settings)
     service.start()
     click.echo(f"spanmeter {os.getpid()} is ready", err=True)
-    stop.wait()
+    while not stop.wait(1.0):
+        pass  # bounded: a signal that the system gives to another thread does not end a wait of this one
     service.stop()
     click.echo("spanmeter has stopped", err=True)
 
