@@ -14,8 +14,8 @@ from tests.acceptance.child import STOP_TIMEOUT_S, accepts, eventually
 from tests.crash.steps import Step
 
 ROOT = Path(__file__).parents[2]
-READY_TIMEOUT_S = 30.0
-STEP_TIMEOUT_S = 20.0
+READY_TIMEOUT_S = 60.0
+STEP_TIMEOUT_S = 60.0
 
 
 class Life:

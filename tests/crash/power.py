@@ -35,8 +35,8 @@ SENDERS = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PowerFigures:
-    """`in_order` acknowledgements came after write and fsync; `cuts` are the images that were opened. `problems` says
-    what was missing where."""
+    """`in_order` acknowledgements came after write and fsync; `checkpointed` pages went from the log into the database
+    meanwhile; `cuts` are the images that were opened. `problems` says what was missing where."""
 
     acknowledged: int
     in_order: int
@@ -79,7 +79,10 @@ def run_power_cuts(requests: int, *, seed: int) -> PowerFigures:
         acknowledged=len(answers),
         in_order=len(answers) - len(unordered),
         syncs=sum(call.name in SYNCS and call.file.endswith(WAL_NAME) for call in calls),
-        checkpointed=sum(call.name in WRITES and call.file.endswith(FILE_NAME) for call in calls),
+        checkpointed=sum(
+            call.name in WRITES and call.file.endswith(FILE_NAME) and call.ended < answers[ordered[-1]].begun
+            for call in calls
+        ),
         cuts=2 * len(places),
         problems=problems,
     )

@@ -36,6 +36,7 @@ def power_line_of(figures: PowerFigures) -> str:
     """One line, and what was found wrong."""
     line = (
         f"{figures.in_order:,} of {figures.acknowledged:,} acknowledgements sent after the write-ahead log was written "
-        f"and fsynced ({figures.syncs:,} fsyncs); {figures.cuts:,} power cuts: {len(figures.problems)} problems"
+        f"and fsynced ({figures.syncs:,} fsyncs, {figures.checkpointed:,} pages checkpointed meanwhile); "
+        f"{figures.cuts:,} power cuts: {len(figures.problems)} problems"
     )
     return "\n".join([line, *figures.problems[:20]])

@@ -20,7 +20,7 @@ from tests.crash.steps import Step
 
 AT_RANDOM = "at a random moment"
 WHILE_STARTING = "while it starts"
-SETTLE_TIMEOUT_S = 120.0
+SETTLE_TIMEOUT_S = 240.0
 
 SETTINGS: Mapping[str, str] = {
     "SPANMETER_DIMENSIONS": f"call={CALL_ATTRIBUTE}",
