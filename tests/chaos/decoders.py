@@ -1,13 +1,18 @@
 """Coverage-guided fuzzing of the decoders: `python -m tests.chaos.decoders -max_total_time=60`, where atheris is
 installed. Only `RequestError` may come out of them; anything else ends the run with the input that did it."""
 
+import gzip
 import importlib
 import sys
+import tempfile
+import zlib
+from pathlib import Path
 from typing import Any
 
 from spanmeter.errors import RequestError
 from spanmeter.settings import TENANT_ATTRIBUTES
 from spanmeter.usage.recognition import Recogniser
+from tests.chaos.http_face import VALID_JSON, VALID_PROTOBUF
 
 LIMIT_BYTES = 1 << 20
 _WAYS = (
@@ -41,8 +46,12 @@ def main() -> None:
         sys.exit("atheris is not installed: pip install atheris")
     with atheris.instrument_imports(include=["spanmeter.wire"]):
         importlib.import_module("spanmeter.wire.body")
-    atheris.Setup(sys.argv, fuzz_one)
-    atheris.Fuzz()
+    with tempfile.TemporaryDirectory(prefix="spanmeter-corpus-") as corpus:
+        packed = gzip.compress(VALID_PROTOBUF), zlib.compress(VALID_JSON)
+        for way, body in enumerate((VALID_PROTOBUF, VALID_JSON, *packed)):
+            (Path(corpus) / str(way)).write_bytes(bytes([way]) + body)
+        atheris.Setup([*sys.argv, corpus], fuzz_one)
+        atheris.Fuzz()
 
 
 if __name__ == "__main__":

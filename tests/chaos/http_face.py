@@ -15,8 +15,8 @@ from tests.acceptance.requests import call_request, new_response_id
 PATIENCE_S = 10.0
 """A request that has ended is answered, or its connection closed, within this time; else it hangs."""
 
-_VALID = call_request(new_response_id()).SerializeToString()
-_JSON = (
+VALID_PROTOBUF = call_request(new_response_id()).SerializeToString()
+VALID_JSON = (
     b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"5b8efff798038103d269b633813fc60c","spanId":'
     b'"eee19b7ec3c1b174","startTimeUnixNano":"1","endTimeUnixNano":"2","name":"chat","attributes":[{"key":'
     b'"gen_ai.operation.name","value":{"stringValue":"chat"}},{"key":"gen_ai.usage.input_tokens","value":'
@@ -70,8 +70,8 @@ def bodies() -> st.SearchStrategy[bytes]:
     """Valid ones, broken ones, deep ones and noise."""
     return st.one_of(
         st.binary(max_size=300),
-        _broken(_VALID),
-        _broken(_JSON),
+        _broken(VALID_PROTOBUF),
+        _broken(VALID_JSON),
         _json_values().map(lambda value: repr(value).replace("'", '"').encode("utf-8", "replace")),
         st.integers(1, 5000).map(lambda depth: b"[" * depth),
         st.integers(1, 2000).map(lambda depth: b'{"resourceSpans":[' * depth),
