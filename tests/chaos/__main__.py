@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import logging
+import os
 import subprocess
 import sys
 import tempfile
@@ -36,7 +37,7 @@ def main() -> None:
             (folder / "backlog").mkdir()
             _say(*_backlog_lines(run_backlog(folder / "backlog", chosen.pending, timeout_s=3600)))
         problems += _http(folder / "http", minutes=chosen.minutes / 4)
-        problems += _decoders(seconds=round(chosen.minutes * 60 / 4))
+        problems += _decoders(folder, seconds=round(chosen.minutes * 60 / 4))
     _say(*problems[:20])
     sys.exit(1 if problems else 0)
 
@@ -109,12 +110,13 @@ def _http(data_dir: Path, *, minutes: float) -> list[str]:
     return complaints
 
 
-def _decoders(*, seconds: int) -> list[str]:
+def _decoders(folder: Path, *, seconds: int) -> list[str]:
     if importlib.util.find_spec("atheris") is None:
         _say("decoders: atheris is not installed, only hypothesis has tried them")
         return []
     command = [sys.executable, "-m", "tests.chaos.decoders", f"-max_total_time={seconds}", "-rss_limit_mb=1024"]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + 120)
+    environment = {**os.environ, "TMPDIR": str(folder)}  # atheris ends the process without a chance to tidy up
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=seconds + 120)
     last = [line for line in run.stderr.splitlines() if line][-3:]
     _say("decoders under atheris: " + " ".join(last[-1:]))
     return [] if run.returncode == 0 else ["decoders: " + run.stderr[-2000:]]
