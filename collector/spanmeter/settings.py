@@ -19,7 +19,6 @@ from spanmeter.custom_dialects import DialectFile, read_dialect_file
 from spanmeter.errors import SettingsError
 
 TOKEN_CLASSES = ("input", "cache_read", "cache_write", "output", "reasoning")
-REGIONS = ("us", "eu", "au", "me", "in", "sg")
 
 # tenant.id first: the name that most guides use. Then what the instrumentations make of a caller's own metadata
 # (association properties, run metadata, telemetry metadata). User ids are left out: a user is no customer.
