@@ -90,11 +90,12 @@ class HttpReceiver:
 
     async def _app(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         path, method = scope["path"], scope["method"]
-        if path in PATHS:
-            if method == "POST":
-                await self._traces(scope, receive, send)
-            else:
-                await _answer(send, 405, b"POST only\n", headers=[(b"allow", b"POST")])
+        if path in PATHS and method == "POST":
+            await self._traces(scope, receive, send)
+        elif not await _discard(receive):
+            return
+        elif path in PATHS:
+            await _answer(send, 405, b"POST only\n", headers=[(b"allow", b"POST")])
         elif path in ("/healthz", "/readyz") and method in ("GET", "HEAD"):
             problem = "" if path == "/healthz" else self._ready()
             await _answer(send, 503 if problem else 200, f"{problem or 'ok'}\n".encode())
@@ -107,7 +108,8 @@ class HttpReceiver:
         try:
             encoding = encoding_of(content_type)
         except UnsupportedError as error:
-            await _answer(send, 415, f"{error.message}\n".encode())
+            if await _discard(receive):
+                await _answer(send, 415, f"{error.message}\n".encode())
             return
         try:
             body = await self._read(receive, headers)
@@ -125,8 +127,8 @@ class HttpReceiver:
             # Shielded: to give up waiting is not to cancel the commit, which others wait for too.
             await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(accepted.done)), COMMIT_TIMEOUT_S)
         except RequestError as error:
-            if isinstance(error, TooLargeError):
-                await _discard(receive)
+            if isinstance(error, TooLargeError) and not await _discard(receive):
+                return
             await _refuse(send, encoding, error)
         except (StoreError, TimeoutError) as error:
             await _again(send, encoding, str(error) or "the journal did not answer in time")
@@ -158,17 +160,21 @@ class HttpReceiver:
                 return b"".join(parts)
 
 
-async def _discard(receive: Receive) -> None:
-    """Read what still comes of a body that is refused, up to a bound: a socket closed with bytes unread is reset, and
-    the client never sees the answer, so that it sends the same again."""
+async def _discard(receive: Receive) -> bool:
+    """Read what still comes of a body that is refused, up to a bound; False where the client is gone. A socket closed
+    with bytes unread is reset, and the client never sees the answer, so that it sends the same again; and a body that
+    is no HTTP is answered by uvicorn itself, after which it takes no other answer."""
     size = 0
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(DISCARD_TIMEOUT_S):
             while size < DISCARD_BYTES:
                 message = await receive()
+                if message["type"] == "http.disconnect":
+                    return False
                 size += len(message.get("body", b""))
-                if message["type"] == "http.disconnect" or not message.get("more_body", False):
-                    return
+                if not message.get("more_body", False):
+                    break
+    return True
 
 
 async def _refuse(send: Send, encoding: Encoding, error: RequestError) -> None:
