@@ -311,6 +311,9 @@ class Settings(BaseModel):
     batch_events: int = _setting(
         "SPANMETER_BATCH_EVENTS", 100, "Most events in one request to the service.", unit="events", ge=1, le=10_000
     )
+    batches_in_flight: int = _setting(
+        "SPANMETER_BATCHES_IN_FLIGHT", 4, "Most requests to the service at a time.", unit="requests", ge=1, le=64
+    )
     batch_bytes: int = _setting(
         "SPANMETER_BATCH_BYTES", 512 * 1024, "Most bytes in one request to the service.", unit="bytes", ge=1024
     )

@@ -197,7 +197,11 @@ def make_assembler(settings: Settings, database: Database, clock: Clock) -> Asse
 def make_courier(settings: Settings, database: Database, clock: Clock) -> tuple[EventsClient, Courier]:
     """Client and courier as the settings have them; the caller closes the client."""
     client = EventsClient(
-        configured_events_url(settings), clock=clock, token=token_source(settings), timeout_s=settings.send_timeout_s
+        configured_events_url(settings),
+        clock=clock,
+        token=token_source(settings),
+        timeout_s=settings.send_timeout_s,
+        connections=settings.batches_in_flight,
     )
     courier = Courier(
         SqliteOutbox(database),
@@ -206,7 +210,10 @@ def make_courier(settings: Settings, database: Database, clock: Clock) -> tuple[
         clock=clock,
         random=random.random,
         pace=Pace(
-            batch_events=settings.batch_events, batch_bytes=settings.batch_bytes, interval_s=settings.batch_interval_s
+            batch_events=settings.batch_events,
+            batch_bytes=settings.batch_bytes,
+            in_flight=settings.batches_in_flight,
+            interval_s=settings.batch_interval_s,
         ),
     )
     return client, courier

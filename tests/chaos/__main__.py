@@ -15,11 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.acceptance.collector import running_collector
-from tests.chaos.backlog import BacklogFigures, run_backlog
+from tests.chaos.backlog import BacklogFigures, drain_rate, run_backlog
 from tests.chaos.http_face import ask, complaint_about, other_requests, tidy_requests
 from tests.chaos.storm import StormFigures, run_storm
 
 EVENTS_A_ROUND = 3_000
+IN_FLIGHT = (1, 4, 16)
 EXAMPLES_A_MINUTE = 3_000
 
 
@@ -36,6 +37,7 @@ def main() -> None:
         if chosen.pending:
             (folder / "backlog").mkdir()
             _say(*_backlog_lines(run_backlog(folder / "backlog", chosen.pending, timeout_s=3600)))
+            _say(_drain_line(folder, min(20_000, chosen.pending)), "")
         problems += _http(folder / "http", minutes=chosen.minutes / 4)
         problems += _decoders(folder, seconds=round(chosen.minutes * 60 / 4))
     _say(*problems[:20])
@@ -79,9 +81,15 @@ def _backlog_lines(found: BacklogFigures) -> list[str]:
         f"after {found.sends_s:.1f} s; after kill -9 in the middle {found.listens_again_s:.1f} s and "
         f"{found.sends_again_s:.1f} s",
         f"memory at most {found.peak_mib:.0f} MiB, idle {found.idle_mib:.0f} MiB; {found.events_a_second:,.0f} events "
-        f"a second; missing {found.missing}, sent again {found.repeated}, batches out of order {found.out_of_order}",
+        f"a second; missing {found.missing}, sent again {found.repeated}, overtaken by at most {found.latest}",
         "",
     ]
+
+
+def _drain_line(folder: Path, events: int) -> str:
+    rates = {n: drain_rate(folder / f"drain-{n}", events, in_flight=n, timeout_s=600) for n in IN_FLIGHT}
+    told = ", ".join(f"{n} in flight {rate:,.0f}" for n, rate in rates.items())
+    return f"{events:,} events to a service that takes 50 ms to answer, events a second: {told}"
 
 
 def _http(data_dir: Path, *, minutes: float) -> list[str]:

@@ -16,13 +16,17 @@ from tests.acceptance.collector import running_collector
 from tests.chaos.books import body_of, fill, usage_event
 
 START_TIMEOUT_S = 60.0
+SETTINGS = {"SPANMETER_MIN_FREE_MB": "0"}
+LATENCY_S = 0.05
+"""Of a service in another city, answered well."""
 _NUMBER = re.compile(rb'"number":(\d+)')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BacklogFigures:
     """Seconds from a start until both ports listen, and until the first batch has come, for a first start and for one
-    after kill -9 in the middle. `out_of_order` counts batches that began before their forerunner's end."""
+    after kill -9 in the middle. `latest` is how many newer events had come before one that came for the first time:
+    batches in flight overtake each other."""
 
     events: int
     file_mib: float
@@ -36,23 +40,24 @@ class BacklogFigures:
     events_a_second: float
     missing: int
     repeated: int
-    out_of_order: int
+    latest: int
 
 
 class Counts:
-    """How often each numbered event came, and whether they came in order."""
+    """How often each numbered event came, and how late at worst."""
 
     def __init__(self, events: int) -> None:
         self._times = bytearray(events)
         self._change = threading.Condition()
         self._last = -1
         self.total = 0
-        self.out_of_order = 0
+        self.latest = 0
 
     def take(self, numbers: list[int]) -> None:
         with self._change:
-            self.out_of_order += numbers != sorted(numbers) or numbers[0] > self._last + 1
-            self._last = max(self._last, numbers[-1])
+            new = [number for number in numbers if not self._times[number]]
+            self.latest = max([self.latest, *(self._last - number for number in new)])
+            self._last = max(self._last, *numbers)
             self.total += len(numbers)
             for number in numbers:
                 self._times[number] = min(255, self._times[number] + 1)
@@ -76,7 +81,7 @@ def run_backlog(folder: Path, events: int, *, timeout_s: float) -> BacklogFigure
     file_mib = (data_dir / FILE_NAME).stat().st_size / 2**20
     counts = Counts(events)
     with _counting_service(counts) as url:
-        settings = {"SPANMETER_ENDPOINT": url, "SPANMETER_MIN_FREE_MB": "0"}
+        settings = {**SETTINGS, "SPANMETER_ENDPOINT": url}
         begun_s = time.monotonic()
         with running_collector(data_dir, settings=settings) as collector:
             listens_s = time.monotonic() - begun_s
@@ -107,8 +112,26 @@ def run_backlog(folder: Path, events: int, *, timeout_s: float) -> BacklogFigure
         events_a_second=events / seconds,
         missing=counts.missing,
         repeated=counts.total - events,
-        out_of_order=counts.out_of_order,
+        latest=counts.latest,
     )
+
+
+def drain_rate(folder: Path, events: int, *, in_flight: int, timeout_s: float) -> float:
+    """Events a second through a service that takes 50 ms to answer, from the first that came to the last."""
+    data_dir = folder / "data"
+    with closing(Database.open(data_dir)) as database:
+        fill(database, ((event, body_of(event)) for event in map(usage_event, range(events))))
+    counts = Counts(events)
+    with _counting_service(counts, latency_s=LATENCY_S) as url:
+        settings = {**SETTINGS, "SPANMETER_ENDPOINT": url, "SPANMETER_BATCHES_IN_FLIGHT": str(in_flight)}
+        with running_collector(data_dir, settings=settings):
+            assert counts.wait_for(1, START_TIMEOUT_S), "nothing was sent"
+            first, begun_s = counts.total, time.monotonic()
+            assert counts.wait_for(events, timeout_s), "too slow"
+            seconds = time.monotonic() - begun_s
+    assert not counts.missing
+    assert counts.total == events, "sent twice"
+    return (events - first) / seconds
 
 
 def _idle_mib(folder: Path) -> float:
@@ -130,7 +153,7 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def _counting_service(counts: Counts) -> Iterator[str]:
+def _counting_service(counts: Counts, *, latency_s: float = 0.0) -> Iterator[str]:
     """Takes everything and keeps only counts; `MeteringService` would keep a million events."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -139,6 +162,7 @@ def _counting_service(counts: Counts) -> Iterator[str]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
+            time.sleep(latency_s)
             counts.take([int(number) for number in _NUMBER.findall(body)])
             self._answer(202, b"")
 

@@ -28,7 +28,13 @@ TIMEOUT_S = 0.15
 """Of the client: what is slower has been taken without its knowing."""
 DEADLINE_S = 120.0
 FAST = Pace(
-    batch_events=25, interval_s=0.01, backoff_base_s=0.002, backoff_cap_s=0.02, halt_s=0.02, fuse_events=1_000_000
+    batch_events=25,
+    in_flight=4,
+    interval_s=0.01,
+    backoff_base_s=0.002,
+    backoff_cap_s=0.02,
+    halt_s=0.02,
+    fuse_events=1_000_000,
 )
 
 _PROBLEM = {"content-type": "application/problem+json"}
@@ -98,7 +104,7 @@ def run_storm(folder: Path, events: int, *, seed: int, v1: bool) -> StormFigures
         storm = Storm(seed)
         service = stack.enter_context(MeteringService(faults=iter(storm)))
         url = service.v1_url if v1 else service.url
-        client = stack.enter_context(EventsClient(url, clock=SystemClock(), timeout_s=TIMEOUT_S))
+        client = stack.enter_context(EventsClient(url, clock=SystemClock(), timeout_s=TIMEOUT_S, connections=4))
         outbox = SqliteOutbox(database)
         courier = Courier(
             outbox,

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from spanmeter.delivery.courier import Courier
+from spanmeter.delivery.flights import at_once
 from spanmeter.delivery.pace import Pace
 from spanmeter.errors import StoreBusyError, UsageError
 from spanmeter.ledger.correction import Corrections
@@ -67,7 +68,14 @@ def test_the_service_subtracts_it(books: Books) -> None:
     with MeteringService() as service, EventsClient(service.url, clock=clock) as client:
         log = SqliteDeliveryLog(books.database)
         courier = Courier(
-            books.outbox, client, log=log, clock=clock, random=random.random, pace=Pace(), sleep=clock.sleep
+            books.outbox,
+            client,
+            log=log,
+            clock=clock,
+            random=random.random,
+            pace=Pace(),
+            sleep=clock.sleep,
+            spawn=at_once,
         )
         corrections(books).void(ID, reason="a test")
         assert courier.drain(10) == 0

@@ -16,6 +16,7 @@ import pytest
 
 from spanmeter.clock import SystemClock
 from spanmeter.delivery.courier import Courier
+from spanmeter.delivery.flights import at_once
 from spanmeter.delivery.pace import Pace
 from spanmeter.openmeter.client import EventsClient
 from spanmeter.openmeter.reply import Halted, Refused, Reply, Retry, Taken
@@ -60,14 +61,15 @@ def client(service: MeteringService) -> Iterator[EventsClient]:
         yield client
 
 
-def courier(outbox: MemoryOutbox, client: EventsClient, pace: Pace | None = None) -> Courier:
+def courier(outbox: MemoryOutbox, client: EventsClient, pace: Pace | None = None, **more: Any) -> Courier:
     return Courier(
         outbox,
         client,
         log=MemoryDeliveryLog(),
         clock=SystemClock(),
         random=random.Random(7).random,
-        pace=pace or Pace(backoff_base_s=0.01, backoff_cap_s=0.02, halt_s=0.05, interval_s=0.01),
+        pace=pace or Pace(backoff_base_s=0.01, backoff_cap_s=0.02, halt_s=0.05, interval_s=0.01, in_flight=4),
+        **more,
     )
 
 
@@ -192,7 +194,7 @@ def test_a_wrong_token_halts_until_it_is_mended(
     outbox = MemoryOutbox()
     outbox.put([event(number) for number in range(3)])
     with EventsClient(service.url, clock=SystemClock(), token=file.read_text) as client:
-        carrier = courier(outbox, client)
+        carrier = courier(outbox, client, spawn=at_once)
         carrier.step()
         time.sleep(0.02)
         assert carrier.step() > 0

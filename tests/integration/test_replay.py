@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from spanmeter.delivery.courier import Courier
+from spanmeter.delivery.flights import at_once
 from spanmeter.delivery.pace import Pace
 from spanmeter.delivery.replay import SAFE_AGE_H, Replay, ReplayRange
 from spanmeter.errors import UsageError
@@ -115,6 +116,7 @@ def test_sent_twice_counted_once(books: Books) -> None:
             clock=clock,
             random=random.random,
             pace=Pace(),
+            spawn=at_once,
             sleep=clock.sleep,
         )
         assert courier.drain(10) == 0

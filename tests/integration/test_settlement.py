@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from spanmeter.delivery.courier import Courier
+from spanmeter.delivery.flights import at_once
 from spanmeter.delivery.pace import Pace
 from spanmeter.delivery.settler import SettlePace, Settler
 from spanmeter.ledger.settlement import missing_rows, read_settlement
@@ -44,6 +45,7 @@ class Way:
             clock=self.clock,
             random=random.random,
             pace=Pace(),
+            spawn=at_once,
             sleep=self.clock.sleep,
         )
         self.reader = ServiceReader(clock=self.clock, token=lambda: TOKEN)

@@ -1,27 +1,24 @@
-"""Drains the outbox through the service, one request a step."""
+"""Drains the outbox through the service, several batches at a time."""
 
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, assert_never
+from typing import assert_never
 
 from spanmeter.clock import Clock
+from spanmeter.delivery.batch import Batch, WaitingBatches
+from spanmeter.delivery.flights import Flights, Landing, Sender, in_a_thread
 from spanmeter.delivery.pace import Pace
-from spanmeter.delivery.split import divide
+from spanmeter.delivery.throttle import Throttle
 from spanmeter.logs import Complaints
-from spanmeter.openmeter.reply import Halted, Refused, Reply, Retry, Taken
-from spanmeter.store.outbox import DeliveryLog, Outbox, Pending
+from spanmeter.openmeter.reply import Halted, Refused, Retry, Taken
+from spanmeter.store.outbox import DeliveryLog, Outbox
 
 _LOGGER = logging.getLogger("spanmeter.delivery")
-
-
-class Sender(Protocol):
-    """Sends encoded events as one batch and says what became of them; `timeout_s` may shorten its own timeout."""
-
-    def send(self, bodies: Sequence[bytes], *, timeout_s: float | None = None) -> Reply: ...
+_STOP_EVERY_S = 0.1
+"""How often `run` looks whether it should stop while it waits for an answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +35,12 @@ class Courier:
 
     Taken: acknowledged. Retry: the same batch again after a growing wait, without end. Refused: divided until each
     guilty event stands alone, which is buried with the service's words. Halted: everything is released, an ERROR says
-    what to mend, one event a minute is tried; nothing is buried.
+    what to mend, one event a minute is tried; nothing is buried. What one request learns holds for all: `Throttle`.
+
+    Requests run beside the caller, by `spawn`; all else happens in the thread that steps. Batches are leased oldest
+    first: while the service answers, an event is overtaken by those of `in_flight` batches at most. A batch that is to
+    be tried again gives way to others for a while, so that new events go on though the service stumbles over an old
+    one.
 
     Leases are kept over a Retry and given back by `drain`. If the outbox fails to write a verdict, that write is
     repeated before anything else is sent. `step`, `run` and `drain` may be called from different threads; they take
@@ -55,58 +57,68 @@ class Courier:
         random: Callable[[], float],
         pace: Pace,
         sleep: Callable[[float], None] = time.sleep,
+        spawn: Callable[[Callable[[], None]], None] = in_a_thread,
     ) -> None:
         self._outbox = outbox
-        self._sender = sender
         self._log = log
         self._clock = clock
         self._random = random
         self._pace = pace
         self._sleep = sleep
+        self._flights = Flights(sender, spawn=spawn)
+        self._waiting = WaitingBatches()
+        self._throttle = Throttle(pace, clock=clock, random=random)
         self._turn = threading.Lock()
         self._complaints = Complaints(_LOGGER, clock=clock)
-        self._groups: deque[Sequence[Pending]] = deque()
-        self._unwritten: _Verdict | None = None
+        self._unwritten: list[_Verdict] = []
+        self._untold: Retry | Halted | None = None
         self._batch_bytes = pace.batch_bytes
-        self._not_before_s = 0.0
         self._waiting_since_s: float | None = None
         self._more = False
-        self._failures = 0
+        self._taken = 0
         self._buried_in_a_row = 0
-        self._halt: Halted | None = None
         self._success_ns: int | None = None
         self._success_told_s: float | None = None
 
     def step(self) -> float:
-        """Does at most one request. Returns the seconds to wait before the next step; an earlier call does nothing.
+        """Deals with what was answered and launches what may go. Returns the seconds to wait before the next step,
+        unless an answer comes first; an earlier call does nothing.
 
         Raises what the outbox or the sender raise; the step may then be repeated.
         """
         with self._turn:
-            wait_s = self._due_in_s()
-            if wait_s <= 0 and self._is_idle():
-                wait_s = self._ripe_in_s()
-            if wait_s > 0:
-                self._tell_success()
-                return wait_s
-            self._advance(None)
-            return max(0.0, self._due_in_s())
+            self._land()
+            launched = False
+            while isinstance(following := self._next(hurry=False), Batch):
+                self._flights.launch(following)
+                launched = True
+            self._land()
+            if launched:
+                return max(0.0, self._throttle.due_in_s) if self._has_room() else self._pace.look_again_s
+            self._tell_success()
+            return following
 
     def run(self, stop: threading.Event) -> None:
-        """Steps until `stop` is set; returns within one request's time of it. Never raises: errors are logged, waited
-        for and the step repeated. Leases stay with the courier: call `drain` next, with 0 to send nothing more."""
+        """Steps until `stop` is set, and returns at once then. Never raises: errors are logged, waited for and the
+        step repeated. What is under way stays so, and leases stay with the courier: call `drain` next, with 0 to send
+        nothing more."""
         while not stop.is_set():
             try:
                 wait_s = self.step()
             except Exception as error:  # noqa: BLE001 - the thread's edge
-                wait_s = self._stumble(error)
-            stop.wait(wait_s)
+                stop.wait(self._stumble(error))
+                continue
+            if self._flights.batches:
+                self._flights.wait(min(wait_s, _STOP_EVERY_S))
+            else:
+                stop.wait(wait_s)
 
     def drain(self, deadline_s: float) -> int:
         """Sends what waits, however young, until nothing does or `deadline_s` seconds are over; then releases all
         leases. Gives up early where the next trial would be too late (halted, backing off). Returns the depth left.
 
-        Takes at most `deadline_s` plus what one request started before needs to time out. Never raises.
+        Takes at most `deadline_s`: what is under way then may be taken without our knowing, and is sent again by
+        whoever comes next, under the same ids. Never raises.
         """
         until_s = self._clock.monotonic() + deadline_s
         left = 0
@@ -117,172 +129,244 @@ class Courier:
             except Exception as error:  # noqa: BLE001 - nobody is left to repeat it; the events stay where they are
                 self._complaints.tell(logging.ERROR, "delivery: the last events could not be sent", error=error)
             try:
-                self._release_all()
+                self._release([*self._waiting.batches, *self._flights.batches])
                 left = self._outbox.depth()
             except Exception as error:  # noqa: BLE001 - leases vanish with the process
                 self._complaints.tell(logging.ERROR, "delivery: leases were not given back", error=error)
         return left
 
     def _send_until(self, until_s: float) -> None:
-        while (left_s := until_s - self._clock.monotonic()) > 0:
-            wait_s = self._due_in_s()
-            if wait_s > 0:
-                if wait_s >= left_s:
-                    return
-                self._sleep(wait_s)
-            elif self._is_idle() and self._outbox.depth() == 0:
+        while True:
+            self._land()
+            left_s = until_s - self._clock.monotonic()
+            if left_s <= 0:
+                return
+            following = self._next(hurry=True)
+            if isinstance(following, Batch):
+                self._flights.launch(following, timeout_s=left_s)
+            elif self._flights.batches:
+                self._flights.wait(min(following, left_s))
+            elif following >= left_s or (not self._waiting and self._outbox.depth() == 0):
                 return
             else:
-                self._advance(left_s)
+                self._sleep(following)
 
-    def _is_idle(self) -> bool:
-        return not self._groups and self._unwritten is None
+    def _has_room(self) -> bool:
+        return len(self._flights.batches) < self._throttle.width
 
-    def _due_in_s(self) -> float:
-        return self._not_before_s - self._clock.monotonic()
+    def _held(self) -> int:
+        """How many events are leased."""
+        return sum(len(batch.events) for batch in (*self._waiting.batches, *self._flights.batches))
 
-    def _wait(self, wait_s: float) -> None:
-        self._not_before_s = self._clock.monotonic() + wait_s
+    def _may_hold_more(self) -> bool:
+        """One batch more than can be under way, so that there is another to try when one has failed. Those that are
+        held up while others are taken do not count, until they are very many."""
+        held = [*self._waiting.batches, *self._flights.batches]
+        usual = sum(batch.outdone < self._pace.outdone_limit for batch in held)
+        return usual <= self._pace.in_flight and self._held() < self._pace.most_held
+
+    def _next(self, *, hurry: bool) -> Batch | float:
+        """The batch to be launched now, or seconds until there may be one. `hurry`: also one that is not full yet."""
+        if not self._has_room():
+            return self._pace.look_again_s
+        if (wait_s := self._throttle.due_in_s) > 0:
+            return wait_s
+        now_s = self._clock.monotonic()
+        if due := self._waiting.take_due(now_s):
+            return due
+        ripe_in_s = 0.0 if hurry else self._ripe_in_s()
+        if ripe_in_s <= 0 and self._may_hold_more():
+            if fresh := self._lease():
+                return fresh
+            ripe_in_s = self._pace.look_again_s
+        if self._throttle.is_trying and (soonest := self._waiting.take_next()):
+            return soonest
+        return min(ripe_in_s or self._pace.look_again_s, self._waiting.due_s - now_s)
 
     def _ripe_in_s(self) -> float:
-        """Seconds until a batch should go, 0 for now. The outbox keeps no arrival times: an event is as old as the
+        """Seconds until a new batch should go, 0 for now. The outbox keeps no arrival times: an event is as old as the
         first look that found it, at most half an interval too young."""
         if self._more:
             return 0.0
-        depth = self._outbox.depth()
-        if depth == 0:
+        depth = self._outbox.depth() - self._held()
+        if depth <= 0:
             self._waiting_since_s = None
             return self._pace.look_again_s
         now_s = self._clock.monotonic()
         if self._waiting_since_s is None:
             self._waiting_since_s = now_s
-        if depth >= self._pace.batch_events or self._halt is not None:
+        if depth >= self._pace.batch_events or self._throttle.halt is not None:
             return 0.0
         ripe_in_s = self._waiting_since_s + self._pace.interval_s - now_s
         return min(ripe_in_s, self._pace.look_again_s) if ripe_in_s > 0 else 0.0
 
-    def _advance(self, timeout_s: float | None) -> None:
-        self._write_verdict()
-        if not self._groups and not self._lease():
-            self._wait(self._pace.look_again_s)
-            self._tell_success()
-            return
-        group = self._groups[0]
-        reply = self._sender.send([event.body for event in group], timeout_s=timeout_s)
-        match reply:
+    def _lease(self) -> Batch | None:
+        limit = 1 if self._throttle.halt is not None else self._pace.batch_events
+        events = self._outbox.lease(limit, self._batch_bytes)
+        self._waiting_since_s = None
+        self._more = len(events) >= limit
+        if not events:
+            return None
+        # Short of events by bytes, or by an empty outbox? Only counting tells, and only here is that cheap.
+        self._more = self._more or self._outbox.depth() > len(events) + self._held()
+        return Batch(events=events, taken_before=self._taken)
+
+    def _land(self) -> None:
+        """First all that was answered, in memory; then what may fail."""
+        errors = [error for landing in self._flights.land() if (error := self._judge(landing))]
+        self._write_verdicts()
+        if self._throttle.halt is not None:
+            self._release(self._waiting.batches)
+        self._tell_trouble()
+        if errors:
+            raise errors[0]
+
+    def _judge(self, landing: Landing) -> Exception | None:
+        batch, number, end = landing.batch, landing.number, landing.end
+        if batch.released and not isinstance(end, Taken):
+            return None  # somebody else's by now
+        match end:
             case Taken():
-                self._answers_again()
-                self._groups.popleft()
-                self._settle(group, None)
+                self._taken += 1
+                self._answered(number)
+                self._unwritten.append(_Verdict(seqs=batch.seqs, refusal=None, at_ns=self._clock.now_ns()))
             case Retry():
-                self._back_off(reply)
+                self._delay(batch, number, end)
             case Refused():
-                self._answers_again()
-                self._groups.popleft()
-                self._refuse(group, reply)
+                self._answered(number)
+                self._refuse(batch, end)
             case Halted():
-                self._stop_sending(reply)
+                before = self._throttle.halt
+                if self._throttle.halted(number, end, launched=self._flights.launched):
+                    self._untold = end
+                    self._more = False
+                    # The words may hold a request's id; only another status or hint is news.
+                    if before is None or (before.status, before.hint) != (end.status, end.hint):
+                        _LOGGER.error(
+                            "delivery halted, nothing is lost: %s (HTTP %s): %s",
+                            end.hint,
+                            end.status or "-",
+                            end.detail,
+                        )
+                self._waiting.put_first([batch])
+            case Exception():
+                self._waiting.put_first([batch])
+                return end
             case _ as never:
                 assert_never(never)
+        return None
 
-    def _lease(self) -> bool:
-        limit = 1 if self._halt is not None else self._pace.batch_events
-        batch = self._outbox.lease(limit, self._batch_bytes)
-        self._waiting_since_s = None
-        self._more = len(batch) >= limit
-        if batch:
-            self._groups.append(batch)
-            # Short of events by bytes, or by an empty outbox? Only counting tells, and only here is that cheap.
-            self._more = self._more or self._outbox.depth() > len(batch)
-        return bool(batch)
+    def _delay(self, batch: Batch, number: int, reply: Retry) -> None:
+        """To be tried again, after others have had a turn. Who fails while others are taken waits ever longer, is
+        divided in the end, and then says nothing about the service any more."""
+        suspected = batch.outdone >= self._pace.outdone_limit
+        if suspected or self._taken > batch.taken_before:
+            batch.outdone += 1
+            batch.taken_before = self._taken
+        if suspected:
+            self._throttle.pause(reply.after_s or 0.0)
+            self._untold = reply
+            self._complaints.tell(
+                logging.WARNING,
+                "delivery: the service stumbles over %d events, to be tried again, others go on: %s",
+                len(batch.events),
+                reply.reason,
+            )
+        elif self._throttle.failed(number, reply, launched=self._flights.launched):
+            self._untold = reply
+        parts = batch.parts(()) if suspected and len(batch.events) > 1 else [batch]
+        wait_s = self._pace.backoff_s(max(1, batch.outdone), floor_s=None, random=self._random)
+        for part in parts:
+            part.not_before_s = self._clock.monotonic() + max(0.0, self._throttle.due_in_s) + wait_s
+        self._waiting.put_last(parts)
 
-    def _settle(self, group: Sequence[Pending], refusal: Refused | None) -> None:
-        seqs = tuple(event.seq for event in group)
-        self._unwritten = _Verdict(seqs=seqs, refusal=refusal, at_ns=self._clock.now_ns())
-        self._write_verdict()
-
-    def _write_verdict(self) -> None:
-        verdict = self._unwritten
-        if verdict is None:
+    def _refuse(self, batch: Batch, reply: Refused) -> None:
+        if len(batch.events) == 1:
+            self._unwritten.append(_Verdict(seqs=batch.seqs, refusal=reply, at_ns=self._clock.now_ns()))
             return
-        if verdict.refusal is None:
-            self._outbox.ack(verdict.seqs, at_ns=verdict.at_ns)
-            self._unwritten = None
-            self._buried_in_a_row = 0
-            self._success_ns = verdict.at_ns
-            if self._success_told_s is None or self._clock.monotonic() - self._success_told_s >= 1.0:
-                self._tell_success()
-            return
-        status, reason = verdict.refusal.status, verdict.refusal.detail
-        self._outbox.bury(verdict.seqs, status=status, reason=reason, at_ns=verdict.at_ns)
-        self._unwritten = None
+        if reply.status == 413:
+            # Every batch refused so is longer than the service's limit, so this never falls below half of it.
+            self._batch_bytes = max(1, min(self._batch_bytes, batch.size // 2))
+            self._complaints.tell(
+                logging.WARNING, "delivery: a batch was too large, now at most %d bytes", self._batch_bytes
+            )
+        self._waiting.put_first(batch.parts(reply.bad))
+
+    def _answered(self, number: int) -> None:
+        if self._throttle.answered(number):
+            self._more = True
+            _LOGGER.info("delivery resumed")
+
+    def _write_verdicts(self) -> None:
+        """What was taken goes to disk in one write, however many batches; what was refused, one by one."""
+        while self._unwritten:
+            taken: list[_Verdict] = []
+            for verdict in self._unwritten:
+                if verdict.refusal is not None:
+                    break
+                taken.append(verdict)
+            if taken:
+                self._outbox.ack([seq for verdict in taken for seq in verdict.seqs], at_ns=taken[-1].at_ns)
+                del self._unwritten[: len(taken)]
+                self._buried_in_a_row = 0
+                self._success_ns = taken[-1].at_ns
+                if self._success_told_s is None or self._clock.monotonic() - self._success_told_s >= 1.0:
+                    self._tell_success()
+            else:
+                verdict = self._unwritten[0]
+                assert verdict.refusal is not None
+                self._bury(verdict.seqs, verdict.refusal, at_ns=verdict.at_ns)
+                del self._unwritten[0]
+
+    def _bury(self, seqs: Sequence[int], refusal: Refused, *, at_ns: int) -> None:
+        status, reason = refusal.status, refusal.detail
+        self._outbox.bury(seqs, status=status, reason=reason, at_ns=at_ns)
         self._complaints.tell(
             logging.ERROR, "delivery: an event was refused and is a dead letter: HTTP %d: %s", status, reason
         )
         self._buried_in_a_row += 1
         if self._buried_in_a_row >= self._pace.fuse_events:
             self._buried_in_a_row = 0
-            self._wait(self._pace.halt_s)
+            self._throttle.pause(self._pace.halt_s)
             self._complaints.tell(
                 logging.ERROR, "delivery: nothing but refusals, resting for %.0f s: HTTP %d", self._pace.halt_s, status
             )
 
-    def _refuse(self, group: Sequence[Pending], reply: Refused) -> None:
-        if len(group) == 1:
-            self._settle(group, reply)
-            return
-        if reply.status == 413:
-            # Every batch refused so is longer than the service's limit, so this never falls below half of it.
-            self._batch_bytes = max(1, min(self._batch_bytes, sum(len(event.body) for event in group) // 2))
-            self._complaints.tell(
-                logging.WARNING, "delivery: a batch was too large, now at most %d bytes", self._batch_bytes
-            )
-        self._groups.extendleft(reversed(divide(group, reply.bad)))
-
-    def _back_off(self, reply: Retry) -> None:
-        self._failures += 1
-        wait_s = self._pace.backoff_s(self._failures, floor_s=reply.after_s, random=self._random)
-        self._wait(wait_s)
-        self._tell_success()
-        self._success_told_s = None
-        self._complaints.tell(logging.WARNING, "delivery: to be tried again in %.1f s: %s", wait_s, reply.reason)
-        self._log.delayed(at_ns=self._clock.now_ns(), error=reply.reason)
-
-    def _stop_sending(self, reply: Halted) -> None:
-        self._wait(self._pace.halt_s)
-        # The words may hold a request's id; only another status or hint is news.
-        if self._halt is None or (self._halt.status, self._halt.hint) != (reply.status, reply.hint):
-            _LOGGER.error(
-                "delivery halted, nothing is lost: %s (HTTP %s): %s", reply.hint, reply.status or "-", reply.detail
-            )
-        self._halt = reply
-        self._more = False
-        self._release_all()
-        self._tell_success()
-        self._success_told_s = None
-        self._log.halted(at_ns=self._clock.now_ns(), error=reply.detail, hint=reply.hint)
-
-    def _answers_again(self) -> None:
-        self._failures = 0
-        if self._halt is not None:
-            self._halt = None
-            self._more = True
-            _LOGGER.info("delivery resumed")
-
     def _stumble(self, error: Exception) -> float:
-        self._failures += 1
-        wait_s = self._pace.backoff_s(self._failures, floor_s=None, random=self._random)
+        wait_s = self._throttle.stumbled()
         self._complaints.tell(logging.ERROR, "delivery: a step failed, to be repeated in %.1f s", wait_s, error=error)
         return wait_s
 
+    def _tell_trouble(self) -> None:
+        match self._untold:
+            case None:
+                return
+            case Retry() as reply:
+                self._tell_success()
+                self._complaints.tell(
+                    logging.WARNING,
+                    "delivery: to be tried again in %.1f s: %s",
+                    max(0.0, self._throttle.due_in_s),
+                    reply.reason,
+                )
+                self._log.delayed(at_ns=self._clock.now_ns(), error=reply.reason)
+            case Halted() as reply:
+                self._tell_success()
+                self._log.halted(at_ns=self._clock.now_ns(), error=reply.detail, hint=reply.hint)
+        self._untold = None
+        self._success_told_s = None
+
     def _tell_success(self) -> None:
-        if self._success_ns is not None:
+        """Not once trouble was told, until that is over: who was under way beside it says nothing new."""
+        if self._success_ns is not None and (self._untold or not self._throttle.is_trying):
             at_ns, self._success_ns = self._success_ns, None
             self._success_told_s = self._clock.monotonic()
             self._log.succeeded(at_ns=at_ns)
 
-    def _release_all(self) -> None:
-        seqs = [event.seq for group in self._groups for event in group]
-        if seqs:
-            self._outbox.release(seqs)
-        self._groups.clear()
+    def _release(self, batches: Sequence[Batch]) -> None:
+        if not batches:
+            return
+        self._outbox.release([seq for batch in batches for seq in batch.seqs])
+        for batch in batches:
+            batch.released = True
+        self._waiting.clear()

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 import httpx
 
-from spanmeter import __version__
-from spanmeter.openmeter.answer import WRONG_ADDRESS, fold, judge
-from spanmeter.openmeter.client import CONTENT_TYPE, read_token, transport_failure, without
+from spanmeter.openmeter.answer import judge
+from spanmeter.openmeter.client import CONTENT_TYPE
+from spanmeter.openmeter.exchange import Answered, Exchange
 from spanmeter.openmeter.reply import Halted, Refused, Reply, Retry
+
+_BODY_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,25 +39,11 @@ def probe_events(
     def came(reply: Reply, date: str = "") -> Probe:
         return Probe(reply=reply, date=date, sent_ns=sent_ns, answered_ns=now_ns())
 
-    value = read_token(token)
-    if isinstance(value, Halted):
-        return came(value)
-    headers = {"content-type": CONTENT_TYPE, "user-agent": f"spanmeter/{__version__}"}
-    try:
-        with httpx.Client(transport=transport, timeout=timeout_s, follow_redirects=False) as client:
-            answer = client.post(
-                url, content=b"[]", headers=headers | ({"authorization": f"Bearer {value}"} if value else {})
-            )
-    except httpx.InvalidURL as error:
-        return came(Halted(status=None, detail=fold(str(error)), hint=WRONG_ADDRESS))
-    except (httpx.HTTPError, OSError) as error:
-        return came(transport_failure(error, value))
-    reply = judge(
-        answer.status_code,
-        {name: without(text, value) for name, text in answer.headers.items()},
-        body=without(answer.text[:65_536], value).encode(),
-        now_ns=now_ns(),
-    )
+    with Exchange(token=token, timeout_s=timeout_s, transport=transport) as exchange:
+        answer = exchange.post(url, b"[]", content_type=CONTENT_TYPE, most_bytes=_BODY_BYTES)
+    if not isinstance(answer, Answered):
+        return came(answer)
+    reply = judge(answer.status, answer.headers, body=answer.body, now_ns=now_ns())
     return came(reply, answer.headers.get("date", ""))
 
 

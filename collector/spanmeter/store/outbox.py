@@ -1,5 +1,6 @@
 """Where events wait to be sent: the protocols of delivery, and SQLite behind them."""
 
+import json
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -92,11 +93,9 @@ class SqliteOutbox:
         with self._lock:
             taken: list[Pending] = []
             size = 0
-            for seq, body in self._database.execute("outbox_lease", 0, limit_events + len(self._leased)):
-                if seq in self._leased:
-                    continue
+            for seq, body in self._database.execute("outbox_lease", json.dumps([*self._leased]), limit_events):
                 size += len(body)
-                if len(taken) == limit_events or (taken and size > limit_bytes):
+                if taken and size > limit_bytes:
                     break
                 taken.append(Pending(seq=seq, body=body))
             self._leased.update(event.seq for event in taken)
@@ -105,8 +104,8 @@ class SqliteOutbox:
     def ack(self, seqs: Sequence[int], *, at_ns: int) -> None:
         with self._lock:
             with self._database.transaction() as transaction:
-                transaction.execute_many("sent_insert", [(at_ns, seq) for seq in seqs])
-                transaction.execute_many("outbox_delete", [(seq,) for seq in seqs])
+                transaction.execute("sent_insert", at_ns, json.dumps([*seqs]))
+                transaction.execute("outbox_delete", json.dumps([*seqs]))
             self._leased.difference_update(seqs)
 
     def release(self, seqs: Sequence[int]) -> None:
@@ -117,7 +116,7 @@ class SqliteOutbox:
         with self._lock:
             with self._database.transaction() as transaction:
                 transaction.execute_many("dead_letter_insert", [(at_ns, status, reason, seq) for seq in seqs])
-                transaction.execute_many("outbox_delete", [(seq,) for seq in seqs])
+                transaction.execute("outbox_delete", json.dumps([*seqs]))
             self._leased.difference_update(seqs)
 
     def depth(self) -> int:

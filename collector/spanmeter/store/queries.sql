@@ -52,13 +52,14 @@ INSERT INTO outbox (seq) SELECT seq FROM event WHERE seq > ?;
 INSERT INTO local_only (seq) SELECT seq FROM event WHERE seq > ?;
 
 -- name: outbox_lease
-SELECT outbox.seq, event.body FROM outbox JOIN event USING (seq) WHERE outbox.seq > ? ORDER BY outbox.seq LIMIT ?;
+SELECT outbox.seq, event.body FROM outbox JOIN event USING (seq)
+WHERE outbox.seq NOT IN (SELECT value FROM json_each(?)) ORDER BY outbox.seq LIMIT ?;
 
 -- name: outbox_delete
-DELETE FROM outbox WHERE seq = ?;
+DELETE FROM outbox WHERE seq IN (SELECT value FROM json_each(?));
 
 -- name: sent_insert
-INSERT INTO sent (seq, sent_ns) SELECT seq, ? FROM outbox WHERE seq = ?;
+INSERT INTO sent (seq, sent_ns) SELECT seq, ? FROM outbox WHERE seq IN (SELECT value FROM json_each(?));
 
 -- name: outbox_depth
 SELECT count(*) FROM outbox;

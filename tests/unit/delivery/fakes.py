@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from spanmeter.delivery.courier import Courier
+from spanmeter.delivery.flights import at_once
 from spanmeter.delivery.pace import Pace
 from spanmeter.openmeter.reply import Reply, Taken
 from spanmeter.testing.clock import ManualClock
@@ -52,6 +53,7 @@ class Bench:
     outbox: MemoryOutbox = field(default_factory=MemoryOutbox)
     log: MemoryDeliveryLog = field(default_factory=MemoryDeliveryLog)
     clock: ManualClock = field(default_factory=ManualClock)
+    spawn: Callable[[Callable[[], None]], None] = at_once
 
     def __post_init__(self) -> None:
         self.courier = Courier(
@@ -62,6 +64,7 @@ class Bench:
             random=self.random,
             pace=self.pace,
             sleep=self.clock.sleep,
+            spawn=self.spawn,
         )
 
     def put(self, count: int) -> list[bytes]:
