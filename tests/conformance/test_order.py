@@ -13,8 +13,7 @@ from spanmeter.store.database import Database
 from spanmeter.store.journal import SqliteJournal
 from spanmeter.store.ledger import SqliteLedger
 from spanmeter.testing.clock import ManualClock
-from spanmeter.usage.span import Span
-from spanmeter.usage.trace import LINK_BYTES
+from spanmeter.usage.span import LINK_BYTES, Span
 from spanmeter.wire.request import DecodedRequest
 from tests.corpus.cases import FOLDER, Bill, Case, bill, read_case, settle
 

@@ -11,6 +11,8 @@ Attributes = Mapping[str, AttributeValue]
 NO_PARENT = b""
 TRACE_ID_BYTES = 16
 SPAN_ID_BYTES = 8
+LINK_BYTES = TRACE_ID_BYTES + 2 * SPAN_ID_BYTES
+"""A link: trace id, span id and parent's span id, which is zeros for a root."""
 
 # Span.flags, opentelemetry-proto trace.proto, SpanFlags: bit 8 says that bit 9 is set on purpose.
 FLAG_HAS_IS_REMOTE = 0x100

@@ -4,11 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from spanmeter.usage.call import Role, SpanFacts
-from spanmeter.usage.span import NO_PARENT
+from spanmeter.usage.span import LINK_BYTES, NO_PARENT, SPAN_ID_BYTES
 
-LINK_BYTES = 32
-"""A link is trace id (16), span id (8) and parent span id (8, zeros for a root)."""
-NO_PARENT_LINK = bytes(8)
+NO_PARENT_LINK = bytes(SPAN_ID_BYTES)
 
 
 @dataclass(slots=True)

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from spanmeter.usage.span import SPAN_ID_BYTES, TRACE_ID_BYTES, Span
 
-LINK_BYTES = TRACE_ID_BYTES + 2 * SPAN_ID_BYTES
-
 ZERO_TRACE_ID = bytes(TRACE_ID_BYTES)
 ZERO_SPAN_ID = bytes(SPAN_ID_BYTES)
 

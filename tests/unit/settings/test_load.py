@@ -55,6 +55,7 @@ def test_every_default() -> None:
         "keep_bodies_days": 35.0,
         "keep_ledger_days": 800.0,
         "batch_events": 100,
+        "batches_in_flight": 4,
         "batch_bytes": 512 * 1024,
         "batch_interval_s": 1.0,
         "send_timeout_s": 10.0,
