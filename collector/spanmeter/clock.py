@@ -20,3 +20,20 @@ class SystemClock:
 
     def monotonic(self) -> float:
         return time.monotonic()
+
+
+class CautiousClock:
+    """For forgetting: a wall clock that is never ahead of another, nor of the time that has really passed since this
+    one was made. If somebody sets the clock years ahead, nothing is forgotten for it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._begun_ns = clock.now_ns()
+        self._begun_s = clock.monotonic()
+
+    def now_ns(self) -> int:
+        passed_s = self._clock.monotonic() - self._begun_s
+        return min(self._clock.now_ns(), self._begun_ns + round(passed_s * 1e9))
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic()

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from spanmeter.clock import Clock, SystemClock
+from spanmeter.clock import CautiousClock, Clock, SystemClock
 from spanmeter.delivery.courier import Courier
 from spanmeter.delivery.pace import Pace
 from spanmeter.delivery.settler import Settler
@@ -61,6 +61,7 @@ class Worker:
         self._retention = Retention(
             database, body_ns=int(settings.keep_bodies_days * day_ns), ledger_ns=int(settings.keep_ledger_days * day_ns)
         )
+        self._cautious = CautiousClock(self._clock)
         self._prune_s = self._clock.monotonic() + PRUNE_EVERY_S
         self._complaints = Complaints(log, clock=self._clock)
         if settings.delivers:
@@ -92,7 +93,7 @@ class Worker:
             if self._thread.is_alive() or not self._is_mine():
                 return
             if close:
-                self._step_all(close=True)
+                self._step_all(until_s=until_s)
             if self._courier is not None:
                 left = self._courier.drain(max(0.0, until_s - time.monotonic()))
                 if left:
@@ -162,7 +163,7 @@ class Worker:
             self._assembler = make_assembler(self._settings, self._database, self._clock)
         more = self._assembler.step(close=close)
         if not more and self._clock.monotonic() >= self._prune_s:
-            if self._retention.step(self._clock.now_ns()):
+            if self._retention.step(self._cautious.now_ns()):
                 return True
             self._prune_s = self._clock.monotonic() + PRUNE_EVERY_S
         return more
@@ -175,8 +176,8 @@ class Worker:
                 count,
             )
 
-    def _step_all(self, *, close: bool) -> None:
-        while self._step(close=close):
+    def _step_all(self, *, until_s: float) -> None:
+        while self._step(close=True) and time.monotonic() < until_s:
             pass
 
 

@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from spanmeter.clock import Clock
+from spanmeter.clock import CautiousClock, Clock
 from spanmeter.errors import StoreError
 from spanmeter.pipeline.accounting import Arrival, Gathered, Rules, settle_traces
 from spanmeter.pipeline.recent import RecentCalls
@@ -25,7 +25,7 @@ TRACES_AT_ONCE = 500
 
 @dataclass(slots=True)
 class _Open:
-    """A trace that is not decided: when its first and its latest span came (ns), and the spans themselves."""
+    """A trace that is not decided: when its first and its latest span came (steady ns), and the spans themselves."""
 
     first_ns: int
     last_ns: int
@@ -35,7 +35,7 @@ class _Open:
 
 @dataclass(slots=True)
 class _Links:
-    """Parents by span id, kept until `until_ns`."""
+    """Parents by span id, kept until `until_ns` (steady)."""
 
     until_ns: int = 0
     parents: dict[bytes, bytes] = field(default_factory=dict)
@@ -53,8 +53,9 @@ class Assembler:
     """Follows the journal. One of these may run on a database at a time; a lock between processes sees to that.
 
     A trace is decided when it is whole (every LLM span's chain of parents reaches a root, or a remote parent with the
-    tenant already known) and has been quiet for `quiet_ns`; at `max_ns` after its first span in any case. Not
-    thread-safe: one thread calls `step`.
+    tenant already known) and has been quiet for `quiet_ns`; at `max_ns` after its first span in any case. Ages are
+    taken by the monotonic clock ("steady ns"), so that nothing is decided early or never because somebody sets the
+    wall clock. Not thread-safe: one thread calls `step`.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Assembler:
         self._journal = journal
         self._ledger = ledger
         self._clock = clock
+        self._cautious = CautiousClock(clock)
         self._rules = rules
         self._quiet_ns = quiet_ns
         self._max_ns = max_ns
@@ -88,9 +90,8 @@ class Assembler:
         self._caught_up = False
         self._parked = ledger.parked_traces()
         self._recent = RecentCalls(2 * max_ns)
-        now_ns = clock.now_ns()
-        for memory in ledger.recent_memories(since_ns=now_ns - 2 * max_ns):
-            self._recent.add(_calls(memory), now_ns=now_ns)
+        for memory in ledger.recent_memories(since_ns=clock.now_ns() - 2 * max_ns):
+            self._recent.add(_calls(memory), now_ns=self._steady_ns())
 
     @property
     def open_traces(self) -> int:
@@ -103,13 +104,13 @@ class Assembler:
         whose spans have all ended.
         """
         more = self._read()
-        now_ns = self._clock.now_ns()
+        now_ns = self._steady_ns()
         more = self._decide(self._take_due(now_ns, close=close), now_ns) or more
         self._expire_links(now_ns)
         # Rows that were decided before a long stop are still in the journal: forget none of them before they were read.
         self._caught_up = self._caught_up or not more
         if self._caught_up and now_ns - self._forgot_ns > min(self._memory_ns, 60_000_000_000):
-            if self._ledger.forget(before_ns=now_ns - self._memory_ns):
+            if self._ledger.forget(before_ns=self._cautious.now_ns() - self._memory_ns):
                 return True
             self._forgot_ns = now_ns
         return more
@@ -121,18 +122,23 @@ class Assembler:
             self._gather(row)
         return len(rows) == ROWS_AT_ONCE
 
+    def _steady_ns(self) -> int:
+        return round(self._clock.monotonic() * 1e9)
+
     def _gather(self, row: JournalRow) -> None:
+        # A row from the future was written before the wall clock was set back: it has come now.
+        came_ns = self._steady_ns() - max(0, self._clock.now_ns() - row.received_ns)
         touched: dict[bytes, _Open] = {}
         for facts in row.facts:
             trace = self._open.get(facts.trace_id)
             if trace is None:
-                trace = self._open[facts.trace_id] = _Open(row.received_ns, row.received_ns)
+                trace = self._open[facts.trace_id] = _Open(came_ns, came_ns)
             trace.gathered.arrivals.append(Arrival(row=row.seq, facts=facts))
             trace.rows.add(row.seq)
             touched[facts.trace_id] = trace
         held = self._rows[row.seq] = _Row(open_traces=len(touched), has_links=bool(row.links))
         linked: set[bytes] = set()
-        until_ns = row.received_ns + self._max_ns
+        until_ns = came_ns + self._max_ns
         for trace_id, span_id, parent in unpack_links(row.links):
             links = self._links.setdefault(trace_id, _Links())
             links.parents[span_id] = parent
@@ -140,7 +146,7 @@ class Assembler:
             linked.add(trace_id)
             trace = self._open.get(trace_id)
             if trace is None and trace_id in self._parked:  # it may be what leads a parked call to its tenant
-                trace = self._open[trace_id] = _Open(row.received_ns, row.received_ns)
+                trace = self._open[trace_id] = _Open(came_ns, came_ns)
             if trace is not None:
                 touched[trace_id] = trace
                 if row.seq not in trace.rows:
@@ -151,7 +157,7 @@ class Assembler:
         elif not held.open_traces:
             self._spent_rows.append(row.seq)
         for trace_id, trace in touched.items():
-            trace.last_ns = max(trace.last_ns, row.received_ns)
+            trace.last_ns = max(trace.last_ns, came_ns)
             due_ns = min(trace.last_ns + self._quiet_ns, trace.first_ns + self._max_ns)
             heapq.heappush(self._due, (due_ns, trace_id))
 
@@ -220,7 +226,7 @@ class Assembler:
         settlement.finished_rows = self._spent_rows + [
             seq for seq, times in uses.items() if self._rows[seq].open_traces == times and not self._rows[seq].has_links
         ]
-        self._ledger.settle(settlement, now_ns=now_ns, deliver=self._deliver)
+        self._ledger.settle(settlement, now_ns=self._clock.now_ns(), deliver=self._deliver)
         self._recent.add((call for trace_id in due for call in _calls(settlement.memories[trace_id])), now_ns=now_ns)
         for trace_id, memory in settlement.memories.items():
             if any(was.outcome is Outcome.PARKED for was in memory.outcomes.values()):

@@ -1,6 +1,7 @@
 """The SQLite file: opening, migrating, transactions. Every statement is a named query of queries.sql."""
 
 import functools
+import os
 import re
 import sqlite3
 import threading
@@ -17,7 +18,8 @@ BUSY_TIMEOUT_S = 10.0
 
 
 class Database:
-    """One file in WAL mode with synchronous=FULL: a transaction that has returned survives kill -9 and power loss.
+    """One file in WAL mode with synchronous=FULL: a transaction that has returned survives kill -9 and power loss, and
+    is in the file that has the name: one that was removed or replaced meanwhile is an error, and is not made anew.
 
     Each thread has a connection of its own; writers of this process take turns on a lock, those of other processes on
     SQLite's own. Connections are closed by `close`, from whichever thread.
@@ -31,6 +33,7 @@ class Database:
         self._write_lock = threading.Lock()
         self._registry_lock = threading.Lock()
         self._gate = _Gate()
+        self._mode = "ro" if read_only else "rw"
 
     @classmethod
     def open(cls, data_dir: Path) -> "Database":
@@ -47,7 +50,9 @@ class Database:
             ) from error
         database = cls(data_dir / FILE_NAME)
         try:
+            database._mode = "rwc"
             database._migrate()
+            database._mode = "rw"
         except BaseException:
             database.close()
             raise
@@ -89,6 +94,7 @@ class Database:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+            self._check_place()
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -127,6 +133,31 @@ class Database:
             version: int = self._connection().execute("PRAGMA user_version").fetchone()[0]
             return version
 
+    def _check_place(self) -> None:
+        """Raises StoreError if what this thread wrote is not where the next process will look for it: a file that was
+        deleted can be written as long as it is open. Its connection is given up then."""
+        try:
+            files = [os.stat(name) for name in (self.path, f"{self.path}-wal")]  # noqa: PTH116 - for every commit
+        except OSError:
+            files = []
+        place = [(file.st_dev, file.st_ino) for file in files]
+        known = getattr(self._local, "place", place)
+        if place and place == known:
+            self._local.place = place
+            return
+        self._give_up_connection()
+        raise StoreError(
+            f"database {self.path}: the file was removed or replaced while it was in use",
+            hint="put it back, or start anew with what is there",
+        )
+
+    def _give_up_connection(self) -> None:
+        connection: sqlite3.Connection = self._local.connection
+        with self._registry_lock:
+            self._connections.remove(connection)
+        connection.close()
+        self._local.__dict__.clear()
+
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
@@ -138,7 +169,7 @@ class Database:
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            f"{self.path.absolute().as_uri()}?mode={'ro' if self._read_only else 'rwc'}",
+            f"{self.path.absolute().as_uri()}?mode={self._mode}",
             uri=True,
             timeout=BUSY_TIMEOUT_S,
             isolation_level=None,

@@ -18,5 +18,9 @@ class ManualClock:
         self._now_ns += round(seconds * 1e9)
         self._monotonic_s += seconds
 
+    def jump(self, seconds: float) -> None:
+        """Somebody sets the wall clock."""
+        self._now_ns += round(seconds * 1e9)
+
     def sleep(self, seconds: float) -> None:
         self.advance(seconds)
