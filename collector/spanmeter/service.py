@@ -106,8 +106,10 @@ class Service:
         if self._worker is None or not self._worker.alive:
             return "assembly or delivery has ended: see the log"
         try:
-            return (self._space.problem() if self._space is not None else "") or (
-                self._intake.problem if self._intake is not None else ""
+            return (
+                (self._space.problem() if self._space is not None else "")
+                or (self._intake.problem if self._intake is not None else "")
+                or self._worker.problem
             )
         except SpanmeterError as error:
             return error.message

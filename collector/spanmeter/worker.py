@@ -12,7 +12,7 @@ from spanmeter.clock import CautiousClock, Clock, SystemClock
 from spanmeter.delivery.courier import Courier
 from spanmeter.delivery.pace import Pace
 from spanmeter.delivery.settler import Settler
-from spanmeter.errors import SettingsError, SpanmeterError, StoreError
+from spanmeter.errors import SettingsError, SpanmeterError, StoreBusyError, StoreError
 from spanmeter.logs import Complaints
 from spanmeter.openmeter.client import EventsClient
 from spanmeter.openmeter.endpoint import events_url
@@ -21,7 +21,7 @@ from spanmeter.openmeter.reading import Answer, ServiceReader
 from spanmeter.pipeline.assembler import Assembler
 from spanmeter.pipeline.configured import configured_rules
 from spanmeter.settings import Settings, SettlementMode
-from spanmeter.store.database import Database
+from spanmeter.store.database import WORKER_LOCK_NAME, Database
 from spanmeter.store.journal import SqliteJournal
 from spanmeter.store.ledger import SqliteLedger
 from spanmeter.store.lock import FileLock
@@ -47,7 +47,7 @@ class Worker:
         self._settings = settings
         self._database = database
         self._clock = clock or SystemClock()
-        self._lock = FileLock(settings.data_dir / "worker.lock")
+        self._lock = FileLock(settings.data_dir / WORKER_LOCK_NAME)
         # Shared by all processes that have a service to send to. One that has none keeps its hands off while there is
         # one that has: it would decide that the other's events are for nobody.
         self._mark = FileLock(settings.data_dir / "deliverer.lock", shared=settings.delivers)
@@ -56,6 +56,7 @@ class Worker:
         self._client: EventsClient | None = None
         self._courier: Courier | None = None
         self._courier_thread: threading.Thread | None = None
+        self._problem = ""
         self._assembler: Assembler | None = None
         day_ns = 86_400 * NS
         self._retention = Retention(
@@ -77,6 +78,11 @@ class Worker:
         """Whether the threads run that should."""
         courier = self._courier_thread
         return self._thread.is_alive() and (courier is None or courier.is_alive())
+
+    @property
+    def problem(self) -> str:
+        """Why assembly cannot work now, empty if it can. It looks at the store all the time, also when nobody sends."""
+        return self._problem
 
     def stop(self, *, close: bool, timeout_s: float) -> None:
         """Stop the threads, then send what is pending until `timeout_s` is over. What is left stays on disk.
@@ -136,7 +142,10 @@ class Worker:
                     )
                     self._settler_thread.start()
                 wait_s = 0.0 if self._step() else LOOK_EVERY_S
+                self._problem = ""
             except StoreError as error:
+                if not isinstance(error, StoreBusyError):  # that passes; where it does not, the intake says so
+                    self._problem = error.message
                 self._complaints.tell(logging.ERROR, "assembly: %s (%s)", error, error.hint or "tried again")
                 wait_s = LOCK_EVERY_S
             except Exception as error:  # noqa: BLE001 - the thread's edge: money waits on disk, a person must look

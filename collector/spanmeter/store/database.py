@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from spanmeter.errors import StoreBusyError, StoreError
+from spanmeter.store.gate import Gate
 
 FILE_NAME = "spanmeter.db"
+WORKER_LOCK_NAME = "worker.lock"
+"""Of the lock beside the database that is made by the first process that works on it."""
 BUSY_TIMEOUT_S = 10.0
 
 
@@ -32,8 +35,9 @@ class Database:
         self._connections: list[sqlite3.Connection] = []
         self._write_lock = threading.Lock()
         self._registry_lock = threading.Lock()
-        self._gate = _Gate()
+        self._gate = Gate()
         self._mode = "ro" if read_only else "rw"
+        self._file: tuple[int, ...] | None = None
 
     @classmethod
     def open(cls, data_dir: Path) -> "Database":
@@ -49,10 +53,12 @@ class Database:
                 hint="set SPANMETER_DATA_DIR to a folder that can be written",
             ) from error
         database = cls(data_dir / FILE_NAME)
+        _check_not_emptied(database.path)
         try:
             database._mode = "rwc"
             database._migrate()
             database._mode = "rw"
+            database._file = _identity(str(database.path))
         except BaseException:
             database.close()
             raise
@@ -135,20 +141,22 @@ class Database:
 
     def _check_place(self) -> None:
         """Raises StoreError if what this thread wrote is not where the next process will look for it: a file that was
-        deleted can be written as long as it is open. Its connection is given up then."""
+        deleted can be written as long as it is open. The connection is given up then. The database has to be the one
+        that was opened first; its log may be another for another connection."""
         try:
-            files = [os.stat(name) for name in (self.path, f"{self.path}-wal")]  # noqa: PTH116 - for every commit
+            file, log = (_identity(name) for name in (str(self.path), f"{self.path}-wal"))
         except OSError:
-            files = []
-        place = [(file.st_dev, file.st_ino) for file in files]
-        known = getattr(self._local, "place", place)
-        if place and place == known:
-            self._local.place = place
+            file, log = (), ()
+        if self._file is None:
+            self._file = file
+        known_log = getattr(self._local, "log", log)
+        if file and file == self._file and log == known_log:
+            self._local.log = log
             return
         self._give_up_connection()
         raise StoreError(
             f"database {self.path}: the file was removed or replaced while it was in use",
-            hint="put it back, or start anew with what is there",
+            hint="put it back, or start spanmeter anew with what is there",
         )
 
     def _give_up_connection(self) -> None:
@@ -208,45 +216,6 @@ class Database:
                     raise
 
 
-class _Gate:
-    """Many may be inside at once, until it is shut; then it waits for them, and others wait for it."""
-
-    def __init__(self) -> None:
-        self._change = threading.Condition()
-        self._inside = threading.local()
-        self._count = 0
-        self._shut = False
-
-    @contextmanager
-    def entered(self) -> Iterator[None]:
-        depth = getattr(self._inside, "depth", 0)
-        if not depth:  # who is inside already may go further in: a read within a snapshot
-            with self._change:
-                while self._shut:
-                    self._change.wait()
-                self._count += 1
-        self._inside.depth = depth + 1
-        try:
-            yield
-        finally:
-            self._inside.depth = depth
-            if not depth:
-                with self._change:
-                    self._count -= 1
-                    self._change.notify_all()
-
-    def shut(self) -> None:
-        with self._change:
-            self._shut = True
-            while self._count:
-                self._change.wait()
-
-    def open(self) -> None:
-        with self._change:
-            self._shut = False
-            self._change.notify_all()
-
-
 class Transaction:
     """Statements inside a write transaction."""
 
@@ -259,6 +228,24 @@ class Transaction:
     def execute_many(self, name: str, rows: "list[tuple[object, ...]]") -> int:
         """Run one statement for each row; how many rows it changed in all."""
         return self._connection.executemany(queries()[name], rows).rowcount if rows else 0
+
+
+def _check_not_emptied(path: Path) -> None:
+    """SQLite takes a file of no bytes for a new database: what was billed would be forgotten without a word."""
+    try:
+        emptied = path.stat().st_size == 0 and path.with_name(WORKER_LOCK_NAME).exists()
+    except OSError:  # there is none, or opening it will say what is wrong
+        return
+    if emptied:
+        raise StoreError(
+            f"database {path}: the file is empty, and was not before",
+            hint="restore a copy, or remove it to start anew: then what was billed before is not known",
+        )
+
+
+def _identity(name: str) -> tuple[int, ...]:
+    found = os.stat(name)  # noqa: PTH116 - at every commit: a Path costs as much again
+    return found.st_dev, found.st_ino
 
 
 @functools.cache
