@@ -3,9 +3,14 @@
 import argparse
 import logging
 import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
 
+from tests.crash.later import kill_later
 from tests.crash.power import run_power_cuts
 from tests.crash.report import power_line_of, table_of
+from tests.crash.steps import LaterStep
 from tests.crash.strace import missing_strace
 from tests.crash.trial import Plan, run_trial
 
@@ -24,9 +29,10 @@ def main() -> None:
         if sys.stderr.isatty():
             sys.stderr.write(f"\r\033[K{line}")
 
+    problems = _later(told)
     figures = run_trial(Plan.of(chosen.kills, seed=chosen.seed, told=told))
     sys.stdout.write(f"\n{table_of(figures)}\n")
-    problems = list(figures.audit.problems)
+    problems += figures.audit.problems
     if chosen.power_cuts and (missing := missing_strace()):
         sys.stdout.write(f"\nno power cuts: {missing}\n")
     elif chosen.power_cuts:
@@ -34,6 +40,19 @@ def main() -> None:
         sys.stdout.write(f"\n{power_line_of(power)}\n")
         problems += power.problems
     sys.exit(1 if problems else 0)
+
+
+def _later(told: Callable[[str], None]) -> list[str]:
+    problems = []
+    for step in LaterStep:
+        told(step)
+        with tempfile.TemporaryDirectory(prefix="spanmeter-later-") as folder:
+            problems += [f"{step}: {problem}" for problem in kill_later(Path(folder), step).problems]
+    sys.stdout.write(
+        f"\nkill -9 at {len(LaterStep)} steps of settlement, dead-letters, replay, correct: each event in one place, "
+        f"at the service once: {len(problems)} problems\n"
+    )
+    return problems
 
 
 if __name__ == "__main__":
