@@ -67,7 +67,6 @@ def kill_later(folder: Path, step: LaterStep) -> LaterFigures:
         code = _run(environment, step.name, "1", *command)
         problems = [] if code == -signal.SIGKILL else [f"was not killed, exit status {code}"]
         before = _places(data_dir, bodies, problems)
-        # A correction that was committed before the kill is made a second time: that is what was asked for.
         _again(environment, command)
         _deliver(data_dir, service)
         after = _places(data_dir, bodies, problems)
@@ -153,6 +152,8 @@ def _audit(service: MeteringService, bodies: dict[str, bytes], after: Counter[st
         problems.append(f"{taken} are booked as taken, the service has {there}, {missing} are missing there")
     if after["outbox"]:
         problems.append(f"{after['outbox']} were not delivered")
+    if corrections := [i for i in times if "-correction-" in i][1:]:
+        problems.append(f"corrected twice: {corrections}")
     copies = {json.dumps(event, sort_keys=True) for batch in service.batches for event in batch}
     if len(copies) != len(times):
         problems.append("an event was sent in two forms under one id")

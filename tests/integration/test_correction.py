@@ -130,7 +130,7 @@ def test_of_what_was_never_sent_it_stays_local(books: Books) -> None:
 
 def test_when_it_counts(books: Books) -> None:
     assert corrections(books).adjust(ID, tokens=-1, reason="x").time_ns == usage_event(1).time_ns
-    assert corrections(books).adjust(ID, tokens=-1, reason="x", time_ns=NOW_NS + 5).time_ns == NOW_NS + 5
+    assert corrections(books).adjust(ID, tokens=-1, reason="y", time_ns=NOW_NS + 5).time_ns == NOW_NS + 5
 
 
 def test_a_refused_correction_counts_until_it_is_given_up(books: Books) -> None:
@@ -164,3 +164,12 @@ def test_pruning_takes_a_correction_with_its_event(books: Books) -> None:
     Retention(books.database, body_ns=1, ledger_ns=1).step(NOW_NS + SECOND_NS)
     assert books.where() == {}
     assert SqliteCorrectionBook(books.database).all() == []
+
+
+def test_the_same_again_is_asked_for_twice_only_on_purpose(books: Books) -> None:
+    make = corrections(books)
+    make.adjust(ID, tokens=-2, reason="a test")
+    with pytest.raises(UsageError, match="already, by call-1-input-correction-1"):
+        make.adjust(ID, tokens=-2, reason=" a test ")
+    make.adjust(ID, tokens=-2, reason="a test", again=True)
+    assert len(SqliteCorrectionBook(books.database).all()) == 2

@@ -15,10 +15,18 @@ import click
     show_default=True,
     help="When the correction counts: with the call, or now, if the invoice of that time has been issued.",
 )
+@click.option("--again", is_flag=True, help="Also if the same was corrected for the same reason before.")
 @click.option("--list", "listed", is_flag=True, help="Show all corrections.")
 @click.option("--json", "as_json", is_flag=True, help="The adjusting event; with --list one JSON object a line.")
 def correct(
-    event_id: str | None, tokens: int | None, void: bool, reason: str, at: str, listed: bool, as_json: bool
+    event_id: str | None,
+    tokens: int | None,
+    void: bool,
+    reason: str,
+    at: str,
+    again: bool,
+    listed: bool,
+    as_json: bool,
 ) -> None:
     """Send an adjusting event for the event ID: what was billed is never edited.
 
@@ -48,7 +56,7 @@ def correct(
         if tokens is None:
             event = corrections.void(event_id, reason=reason, time_ns=time_ns)
         else:
-            event = corrections.adjust(event_id, tokens=tokens, reason=reason, time_ns=time_ns)
+            event = corrections.adjust(event_id, tokens=tokens, reason=reason, time_ns=time_ns, again=again)
     finally:
         database.close()
     if as_json:

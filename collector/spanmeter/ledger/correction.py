@@ -20,17 +20,30 @@ class Corrections:
         self._book = book
         self._clock = clock
 
-    def adjust(self, event_id: str, *, tokens: int, reason: str, time_ns: int | None = None) -> UsageEvent:
+    def adjust(
+        self, event_id: str, *, tokens: int, reason: str, time_ns: int | None = None, again: bool = False
+    ) -> UsageEvent:
         """Add `tokens`, which are negative but to take back an earlier correction. The adjustment counts at `time_ns`,
         None for the time of the original. In the outbox on return, or in the local ledger if the original is.
 
         Raises UsageError where the event is unknown, was refused by the service, is a correction itself, or where the
-        sum would be below zero or above what was billed first."""
+        sum would be below zero or above what was billed first; and where the same tokens were adjusted for the same
+        reason before, unless `again`: whoever asks may not know that the first command got through."""
+        if not again:
+            self._check_new(event_id, tokens, reason.strip())
         return self._adjust(event_id, tokens, reason, time_ns)
 
     def void(self, event_id: str, *, reason: str, time_ns: int | None = None) -> UsageEvent:
         """Take back all that is left of an event. Raises UsageError as `adjust` does, and where nothing is left."""
         return self._adjust(event_id, None, reason, time_ns)
+
+    def _check_new(self, event_id: str, tokens: int, reason: str) -> None:
+        for row in self._book.all():
+            if (row.corrected, row.tokens, row.reason) == (event_id, tokens, reason):
+                raise UsageError(
+                    f"{event_id}: {tokens:+} tokens were adjusted for this reason already, by {row.id}",
+                    hint="--again adjusts them once more",
+                )
 
     def _adjust(self, event_id: str, tokens: int | None, reason: str, time_ns: int | None) -> UsageEvent:
         if not reason.strip():
