@@ -34,6 +34,7 @@ log = logging.getLogger("spanmeter.worker")
 LOOK_EVERY_S = 0.2
 """How often assembly looks into the journal: what a decision may be late by."""
 LOCK_EVERY_S = 1.0
+DELIVERER_LOCK_NAME = "deliverer.lock"
 PRUNE_EVERY_S = 60.0
 NS = 1_000_000_000
 
@@ -50,7 +51,7 @@ class Worker:
         self._lock = FileLock(settings.data_dir / WORKER_LOCK_NAME)
         # Shared by all processes that have a service to send to. One that has none keeps its hands off while there is
         # one that has: it would decide that the other's events are for nobody.
-        self._mark = FileLock(settings.data_dir / "deliverer.lock", shared=settings.delivers)
+        self._mark = FileLock(settings.data_dir / DELIVERER_LOCK_NAME, shared=settings.delivers)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="spanmeter-assembly", daemon=True)
         self._client: EventsClient | None = None
@@ -188,6 +189,16 @@ class Worker:
     def _step_all(self, *, until_s: float) -> None:
         while self._step(close=True) and time.monotonic() < until_s:
             pass
+
+
+def is_delivered_from(data_dir: Path, database: Database) -> bool:
+    """Whether a process that has a service works on this folder, or has done so: then what is billed from a shell that
+    knows of none waits for that one."""
+    mark = FileLock(data_dir / DELIVERER_LOCK_NAME)
+    if not mark.acquire():
+        return True
+    mark.release()
+    return "delivery_state" in dict(database.execute("fact_read"))
 
 
 def make_assembler(settings: Settings, database: Database, clock: Clock) -> Assembler:

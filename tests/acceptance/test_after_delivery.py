@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from spanmeter.testing.faults import Poison
@@ -21,6 +22,7 @@ from tests.acceptance.collector import (
     settled,
     status_of,
 )
+from tests.acceptance.requests import PROTOBUF, call_attributes, call_span, new_response_id, request_of
 from tests.acceptance.test_serve import calls_billed, send_one
 
 TOKEN = "spat_forthistestonly"
@@ -74,6 +76,25 @@ def test_what_was_recorded_without_a_service_is_sent_later_and_once(tmp_path: Pa
         assert json.loads(again.stdout)["put_back"] == 2
         assert eventually(lambda: service.duplicates == 2, timeout_s=ARRIVAL_TIMEOUT_S)
     assert calls_billed(service) == [response_id]
+
+
+def test_what_is_assigned_in_a_shell_that_knows_no_service_is_sent_all_the_same(
+    tmp_path: Path, service: MeteringService
+) -> None:
+    data_dir = tmp_path / "data"
+    nameless = {key: value for key, value in call_attributes(new_response_id()).items() if key != "tenant.id"}
+    with running_collector(data_dir, service=service) as collector:
+        answer = httpx.post(
+            f"{collector.http_url}/v1/traces",
+            content=request_of([call_span(nameless)]).SerializeToString(),
+            headers={"content-type": PROTOBUF},
+            trust_env=False,
+        )
+        assert answer.status_code == 200
+        settled(data_dir, llm_spans=1)
+        assert run_spanmeter("parked", "assign", "acme", "--all", data_dir=data_dir).returncode == 0
+        assert eventually(lambda: len(service.events) == 2, timeout_s=ARRIVAL_TIMEOUT_S)
+    assert settled(data_dir, llm_spans=1).delivery.local_only == 0
 
 
 def test_what_was_sent_is_read_back_and_complaints_are_told(tmp_path: Path) -> None:

@@ -33,6 +33,12 @@ def books(tmp_path: Path) -> Iterator[Books]:
     books.database.close()
 
 
+@pytest.fixture
+def sent(books: Books) -> Books:
+    books.send()
+    return books
+
+
 def corrections(books: Books) -> Corrections:
     return Corrections(SqliteCorrectionBook(books.database), clock=ManualClock())
 
@@ -77,12 +83,14 @@ def test_the_service_subtracts_it(books: Books) -> None:
             sleep=clock.sleep,
             spawn=at_once,
         )
+        assert courier.drain(10) == 0
         corrections(books).void(ID, reason="a test")
         assert courier.drain(10) == 0
         assert sum(event["data"]["tokens"] for event in service.events) == 10
 
 
-def test_no_sum_below_zero_or_above_what_was_billed(books: Books) -> None:
+def test_no_sum_below_zero_or_above_what_was_billed(sent: Books) -> None:
+    books = sent
     make = corrections(books)
     make.adjust(ID, tokens=-6, reason="a")
     with pytest.raises(UsageError, match="4 are left: -5 would make -1"):
@@ -108,6 +116,9 @@ def test_a_reason_is_needed(books: Books, reason: str) -> None:
 
 def test_what_cannot_be_corrected(books: Books) -> None:
     make = corrections(books)
+    with pytest.raises(UsageError, match="still to be sent"):
+        make.void(ID, reason="x")
+    books.send(1)
     with pytest.raises(UsageError, match="call-9"):
         make.void("call-9", reason="x")
     made = make.adjust(ID, tokens=-1, reason="x")
@@ -128,9 +139,9 @@ def test_of_what_was_never_sent_it_stays_local(books: Books) -> None:
     assert books.where()["call-3-input-correction-1"] == "local_only"
 
 
-def test_when_it_counts(books: Books) -> None:
-    assert corrections(books).adjust(ID, tokens=-1, reason="x").time_ns == usage_event(1).time_ns
-    assert corrections(books).adjust(ID, tokens=-1, reason="y", time_ns=NOW_NS + 5).time_ns == NOW_NS + 5
+def test_when_it_counts(sent: Books) -> None:
+    assert corrections(sent).adjust(ID, tokens=-1, reason="x").time_ns == usage_event(1).time_ns
+    assert corrections(sent).adjust(ID, tokens=-1, reason="y", time_ns=NOW_NS + 5).time_ns == NOW_NS + 5
 
 
 def test_a_refused_correction_counts_until_it_is_given_up(books: Books) -> None:
@@ -148,7 +159,8 @@ def test_too_old_a_body(books: Books) -> None:
         corrections(books).void(ID, reason="x")
 
 
-def test_two_at_once(books: Books) -> None:
+def test_two_at_once(sent: Books) -> None:
+    books = sent
     book = SqliteCorrectionBook(books.database)
     [read_early] = book.find(ID)
     made = corrections(books).adjust(ID, tokens=-6, reason="x")
@@ -159,6 +171,7 @@ def test_two_at_once(books: Books) -> None:
 
 
 def test_pruning_takes_a_correction_with_its_event(books: Books) -> None:
+    books.send()
     corrections(books).void(ID, reason="x")
     books.send()
     Retention(books.database, body_ns=1, ledger_ns=1).step(NOW_NS + SECOND_NS)
@@ -166,10 +179,10 @@ def test_pruning_takes_a_correction_with_its_event(books: Books) -> None:
     assert SqliteCorrectionBook(books.database).all() == []
 
 
-def test_the_same_again_is_asked_for_twice_only_on_purpose(books: Books) -> None:
-    make = corrections(books)
+def test_the_same_again_is_asked_for_twice_only_on_purpose(sent: Books) -> None:
+    make = corrections(sent)
     make.adjust(ID, tokens=-2, reason="a test")
     with pytest.raises(UsageError, match="already, by call-1-input-correction-1"):
         make.adjust(ID, tokens=-2, reason=" a test ")
     make.adjust(ID, tokens=-2, reason="a test", again=True)
-    assert len(SqliteCorrectionBook(books.database).all()) == 2
+    assert len(SqliteCorrectionBook(sent.database).all()) == 2

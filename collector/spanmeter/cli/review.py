@@ -150,6 +150,7 @@ class _review:
         from spanmeter.pipeline.configured import configured_rules
         from spanmeter.pipeline.review import Review
         from spanmeter.store.ledger import SqliteLedger
+        from spanmeter.worker import is_delivered_from
 
         settings = settings_from_environment()
         self._database = open_used_database(settings)
@@ -157,7 +158,7 @@ class _review:
             SqliteLedger(self._database),
             rules=configured_rules(settings),
             clock=SystemClock(),
-            deliver=settings.delivers,
+            deliver=settings.delivers or is_delivered_from(settings.data_dir, self._database),
         )
 
     def __exit__(self, *_: object) -> None:

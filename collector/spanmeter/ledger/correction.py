@@ -26,9 +26,10 @@ class Corrections:
         """Add `tokens`, which are negative but to take back an earlier correction. The adjustment counts at `time_ns`,
         None for the time of the original. In the outbox on return, or in the local ledger if the original is.
 
-        Raises UsageError where the event is unknown, was refused by the service, is a correction itself, or where the
-        sum would be below zero or above what was billed first; and where the same tokens were adjusted for the same
-        reason before, unless `again`: whoever asks may not know that the first command got through."""
+        Raises UsageError where the event is unknown, was refused by the service or is not sent yet, is a correction
+        itself, or where the sum would be below zero or above what was billed first; and where the same tokens were
+        adjusted for the same reason before, unless `again`: whoever asks may not know that the first command got
+        through."""
         if not again:
             self._check_new(event_id, tokens, reason.strip())
         return self._adjust(event_id, tokens, reason, time_ns)
@@ -88,6 +89,11 @@ def _check(original: Correctable, by: int, left: int) -> None:
         raise UsageError(
             f"{original.id} was refused by the service: nothing was billed",
             hint="`spanmeter dead-letters discard` gives it up",
+        )
+    if original.where == "waiting":
+        raise UsageError(
+            f"{original.id} is still to be sent: were it refused, a correction would take from what was never billed",
+            hint="correct it when the service has taken it; `spanmeter status` says how delivery stands",
         )
     if not original.body:
         raise UsageError(

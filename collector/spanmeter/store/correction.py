@@ -13,7 +13,7 @@ from spanmeter.usage.event import UsageEvent
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Correctable:
     """An event as it is in the ledger. `where` is local (recorded without a service), refused (a dead letter, also one
-    given up) or sent, which also means about to be sent. `adjusted` is the sum of its `corrections` so far. `body` is
+    given up), waiting (in the outbox) or sent. `adjusted` is the sum of its `corrections` so far. `body` is
     empty where it is no longer kept."""
 
     seq: int

@@ -265,7 +265,8 @@ FROM missing JOIN event USING (seq) LEFT JOIN sent USING (seq) ORDER BY seq;
 -- name: correctable_read
 SELECT event.seq, event.id, source, subject, time_ns, token_class, tokens, model, provider, scope, body,
     CASE WHEN local_only.seq IS NOT NULL THEN 'local'
-        WHEN dead_letter.seq IS NOT NULL OR discarded.seq IS NOT NULL THEN 'refused' ELSE 'sent' END,
+        WHEN dead_letter.seq IS NOT NULL OR discarded.seq IS NOT NULL THEN 'refused'
+        WHEN event.seq IN (SELECT seq FROM outbox) THEN 'waiting' ELSE 'sent' END,
     (SELECT count(*) FROM correction WHERE corrected = event.seq),
     (SELECT coalesce(sum(made.tokens), 0) FROM correction JOIN event AS made USING (seq)
         WHERE corrected = event.seq AND correction.seq NOT IN (SELECT seq FROM discarded)),
