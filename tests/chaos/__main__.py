@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tests.acceptance.collector import running_collector
 from tests.chaos.backlog import BacklogFigures, drain_rate, run_backlog
 from tests.chaos.http_face import ask, complaint_about, other_requests, tidy_requests
+from tests.chaos.outage import OutageFigures, run_outage
 from tests.chaos.storm import StormFigures, run_storm
 
 EVENTS_A_ROUND = 3_000
@@ -37,6 +38,7 @@ def main() -> None:
         if chosen.pending:
             (folder / "backlog").mkdir()
             _say(*_backlog_lines(run_backlog(folder / "backlog", chosen.pending, timeout_s=3600)))
+            _say(_outage_line(run_outage(folder / "outage", days=42, call_every_s=600.0, look_every_s=1800.0)), "")
             _say(_drain_line(folder, min(20_000, chosen.pending)), "")
         problems += _http(folder / "http", minutes=chosen.minutes / 4)
         problems += _decoders(folder, seconds=round(chosen.minutes * 60 / 4))
@@ -84,6 +86,14 @@ def _backlog_lines(found: BacklogFigures) -> list[str]:
         f"a second; missing {found.missing}, sent again {found.repeated}, overtaken by at most {found.latest}",
         "",
     ]
+
+
+def _outage_line(found: OutageFigures) -> str:
+    return (
+        f"{found.days:.0f} days without the service by an injected clock, {found.events:,} events: {found.held} in "
+        f"memory at most, {found.trials:,} trials, all taken {found.drained_s:.1f} s after its return, overtaken by at "
+        f"most {found.latest}; {len(found.problems)} problems"
+    )
 
 
 def _drain_line(folder: Path, events: int) -> str:

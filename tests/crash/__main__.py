@@ -23,6 +23,7 @@ def main() -> None:
         "--power-cuts", type=int, default=1000, help="acknowledgements to check for power loss, 0: none (default: 1000)"
     )
     chosen = parser.parse_args()
+    logging.getLogger("spanmeter").setLevel(logging.CRITICAL)
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # exporters that meet a dead collector say so
 
     def told(line: str) -> None:
