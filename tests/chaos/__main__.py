@@ -130,7 +130,7 @@ def _http(data_dir: Path, *, minutes: float) -> list[str]:
 
 def _decoders(folder: Path, *, seconds: int) -> list[str]:
     if importlib.util.find_spec("atheris") is None:
-        _say("decoders: atheris is not installed, only hypothesis has tried them")
+        _say("decoders: the extra `fuzz` is not installed, only hypothesis has tried them")
         return []
     command = [sys.executable, "-m", "tests.chaos.decoders", f"-max_total_time={seconds}", "-rss_limit_mb=1024"]
     environment = {**os.environ, "TMPDIR": str(folder)}  # atheris ends the process without a chance to tidy up

@@ -1,5 +1,5 @@
-"""Coverage-guided fuzzing of the decoders: `python -m tests.chaos.decoders -max_total_time=60`, where atheris is
-installed. Only `RequestError` may come out of them; anything else ends the run with the input that did it."""
+"""Coverage-guided fuzzing of the decoders: `python -m tests.chaos.decoders -max_total_time=60`, where the extra `fuzz`
+is installed. Only `RequestError` may come out of them; anything else ends the run with the input that did it."""
 
 import gzip
 import importlib
@@ -43,7 +43,7 @@ def main() -> None:
     try:
         atheris: Any = importlib.import_module("atheris")
     except ImportError:
-        sys.exit("atheris is not installed: pip install atheris")
+        sys.exit("atheris is not installed: pip install -e '.[fuzz]'")
     with atheris.instrument_imports(include=["spanmeter.wire"]):
         importlib.import_module("spanmeter.wire.body")
     with tempfile.TemporaryDirectory(prefix="spanmeter-corpus-") as corpus:

@@ -31,6 +31,17 @@ def test_the_commands_are_the_programs_own() -> None:
     assert marked("commands") == "```text\n" + output[output.index("Commands:") :] + "```\n"
 
 
+def test_every_promise_names_a_test_that_there_is() -> None:
+    part = README.read_text().partition("## What is promised, and what shows it")[2].partition("\n## ")[0]
+    promises = re.findall(r"^\d\. (.*?)(?=^\d\. |^$)", part, re.DOTALL | re.MULTILINE)
+    assert len(promises) == 5
+    for promise in promises:
+        named = re.findall(r"`(tests/\S+?\.py)`", promise)
+        assert named, promise
+        for name in named:
+            assert re.search(r"^def test_", (ROOT / name).read_text(), re.MULTILINE), name
+
+
 def test_the_readme_has_just_two_set_up_commands() -> None:
     assert [heading for heading, _ in shell_blocks()] == ["Try it", "Run the tests"]
 
