@@ -111,6 +111,10 @@ class TestReplay:
 class TestCorrect:
     def test_adjust_void_and_list(self, books: Books) -> None:
         assert run("correct", "--list").stdout == "nothing was corrected\n"
+        assert (
+            run("correct", "call-1-input", "--tokens", "-4", "--reason", "counted twice").exit_code == 2
+        )  # not sent yet
+        books.send()
         text = run("correct", "call-1-input", "--tokens", "-4", "--reason", "counted twice").stdout
         assert text == "call-1-input-correction-1: -4 tokens for acme\n"
         event = json.loads(run("correct", "call-1-input", "--void", "--reason", "b", "--at", "now", "--json").stdout)
@@ -137,5 +141,11 @@ class TestCorrect:
         ],
     )
     def test_asked_wrongly(self, books: Books, arguments: list[str]) -> None:
+        books.send()
         assert run("correct", *arguments).exit_code == 2
-        assert books.tables() == ["outbox", "outbox"]
+        assert books.tables() == ["sent", "sent"]
+
+    def test_the_same_again(self, books: Books) -> None:
+        books.send()
+        given = ("correct", "call-1-input", "--tokens", "-4", "--reason", "counted twice")
+        assert [run(*given).exit_code, run(*given).exit_code, run(*given, "--again").exit_code] == [0, 2, 0]
