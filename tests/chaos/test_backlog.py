@@ -22,4 +22,4 @@ def test_a_restart_takes_seconds_and_memory_stays_bounded(tmp_path: Path) -> Non
 
 def test_several_batches_in_flight_hide_the_service_s_latency(tmp_path: Path) -> None:
     alone, together = (drain_rate(tmp_path / str(n), 4_000, in_flight=n, timeout_s=60) for n in (1, 4))
-    assert together > 2 * alone
+    assert together > 1.5 * alone  # 3.8 on a quiet machine

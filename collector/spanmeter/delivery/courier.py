@@ -4,13 +4,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import assert_never
 
 from spanmeter.clock import Clock
 from spanmeter.delivery.batch import Batch, WaitingBatches
 from spanmeter.delivery.flights import Flights, Landing, Sender, in_a_thread
 from spanmeter.delivery.pace import Pace
+from spanmeter.delivery.record import Record
 from spanmeter.delivery.throttle import Throttle
 from spanmeter.logs import Complaints
 from spanmeter.openmeter.reply import Halted, Refused, Retry, Taken
@@ -19,15 +19,6 @@ from spanmeter.store.outbox import DeliveryLog, Outbox
 _LOGGER = logging.getLogger("spanmeter.delivery")
 _STOP_EVERY_S = 0.1
 """How often `run` looks whether it should stop while it waits for an answer."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Verdict:
-    """What the service said of events, until the outbox has it on disk. `refusal` is None for taken ones."""
-
-    seqs: tuple[int, ...]
-    refusal: Refused | None
-    at_ns: int
 
 
 class Courier:
@@ -60,7 +51,6 @@ class Courier:
         spawn: Callable[[Callable[[], None]], None] = in_a_thread,
     ) -> None:
         self._outbox = outbox
-        self._log = log
         self._clock = clock
         self._random = random
         self._pace = pace
@@ -70,15 +60,11 @@ class Courier:
         self._throttle = Throttle(pace, clock=clock, random=random)
         self._turn = threading.Lock()
         self._complaints = Complaints(_LOGGER, clock=clock)
-        self._unwritten: list[_Verdict] = []
-        self._untold: Retry | Halted | None = None
+        self._record = Record(outbox, log, clock=clock, pace=pace, throttle=self._throttle, complaints=self._complaints)
         self._batch_bytes = pace.batch_bytes
         self._waiting_since_s: float | None = None
         self._more = False
         self._taken = 0
-        self._buried_in_a_row = 0
-        self._success_ns: int | None = None
-        self._success_told_s: float | None = None
 
     def step(self) -> float:
         """Deals with what was answered and launches what may go. Returns the seconds to wait before the next step,
@@ -95,7 +81,7 @@ class Courier:
             self._land()
             if launched:
                 return max(0.0, self._throttle.due_in_s) if self._has_room() else self._pace.look_again_s
-            self._tell_success()
+            self._record.tell_success()
             return following
 
     def run(self, stop: threading.Event) -> None:
@@ -125,7 +111,7 @@ class Courier:
         with self._turn:
             try:
                 self._send_until(until_s)
-                self._tell_success()
+                self._record.tell_success()
             except Exception as error:  # noqa: BLE001 - nobody is left to repeat it; the events stay where they are
                 self._complaints.tell(logging.ERROR, "delivery: the last events could not be sent", error=error)
             try:
@@ -214,10 +200,10 @@ class Courier:
     def _land(self) -> None:
         """First all that was answered, in memory; then what may fail."""
         errors = [error for landing in self._flights.land() if (error := self._judge(landing))]
-        self._write_verdicts()
+        self._record.write()
         if self._throttle.halt is not None:
             self._release(self._waiting.batches)
-        self._tell_trouble()
+        self._record.tell_trouble()
         if errors:
             raise errors[0]
 
@@ -229,7 +215,7 @@ class Courier:
             case Taken():
                 self._taken += 1
                 self._answered(number)
-                self._unwritten.append(_Verdict(seqs=batch.seqs, refusal=None, at_ns=self._clock.now_ns()))
+                self._record.taken(batch.seqs)
             case Retry():
                 self._delay(batch, number, end)
             case Refused():
@@ -238,7 +224,7 @@ class Courier:
             case Halted():
                 before = self._throttle.halt
                 if self._throttle.halted(number, end, launched=self._flights.launched):
-                    self._untold = end
+                    self._record.trouble(end)
                     self._more = False
                     # The words may hold a request's id; only another status or hint is news.
                     if before is None or (before.status, before.hint) != (end.status, end.hint):
@@ -265,7 +251,7 @@ class Courier:
             batch.taken_before = self._taken
         if suspected:
             self._throttle.pause(reply.after_s or 0.0)
-            self._untold = reply
+            self._record.trouble(reply)
             self._complaints.tell(
                 logging.WARNING,
                 "delivery: the service stumbles over %d events, to be tried again, others go on: %s",
@@ -273,7 +259,7 @@ class Courier:
                 reply.reason,
             )
         elif self._throttle.failed(number, reply, launched=self._flights.launched):
-            self._untold = reply
+            self._record.trouble(reply)
         parts = batch.parts(()) if suspected and len(batch.events) > 1 else [batch]
         wait_s = self._pace.backoff_s(max(1, batch.outdone), floor_s=None, random=self._random)
         for part in parts:
@@ -282,7 +268,7 @@ class Courier:
 
     def _refuse(self, batch: Batch, reply: Refused) -> None:
         if len(batch.events) == 1:
-            self._unwritten.append(_Verdict(seqs=batch.seqs, refusal=reply, at_ns=self._clock.now_ns()))
+            self._record.refused(batch.seqs, reply)
             return
         if reply.status == 413:
             # Every batch refused so is longer than the service's limit, so this never falls below half of it.
@@ -297,71 +283,10 @@ class Courier:
             self._more = True
             _LOGGER.info("delivery resumed")
 
-    def _write_verdicts(self) -> None:
-        """What was taken goes to disk in one write, however many batches; what was refused, one by one."""
-        while self._unwritten:
-            taken: list[_Verdict] = []
-            for verdict in self._unwritten:
-                if verdict.refusal is not None:
-                    break
-                taken.append(verdict)
-            if taken:
-                self._outbox.ack([seq for verdict in taken for seq in verdict.seqs], at_ns=taken[-1].at_ns)
-                del self._unwritten[: len(taken)]
-                self._buried_in_a_row = 0
-                self._success_ns = taken[-1].at_ns
-                if self._success_told_s is None or self._clock.monotonic() - self._success_told_s >= 1.0:
-                    self._tell_success()
-            else:
-                verdict = self._unwritten[0]
-                assert verdict.refusal is not None
-                self._bury(verdict.seqs, verdict.refusal, at_ns=verdict.at_ns)
-                del self._unwritten[0]
-
-    def _bury(self, seqs: Sequence[int], refusal: Refused, *, at_ns: int) -> None:
-        status, reason = refusal.status, refusal.detail
-        self._outbox.bury(seqs, status=status, reason=reason, at_ns=at_ns)
-        self._complaints.tell(
-            logging.ERROR, "delivery: an event was refused and is a dead letter: HTTP %d: %s", status, reason
-        )
-        self._buried_in_a_row += 1
-        if self._buried_in_a_row >= self._pace.fuse_events:
-            self._buried_in_a_row = 0
-            self._throttle.pause(self._pace.halt_s)
-            self._complaints.tell(
-                logging.ERROR, "delivery: nothing but refusals, resting for %.0f s: HTTP %d", self._pace.halt_s, status
-            )
-
     def _stumble(self, error: Exception) -> float:
         wait_s = self._throttle.stumbled()
         self._complaints.tell(logging.ERROR, "delivery: a step failed, to be repeated in %.1f s", wait_s, error=error)
         return wait_s
-
-    def _tell_trouble(self) -> None:
-        match self._untold:
-            case None:
-                return
-            case Retry() as reply:
-                self._tell_success()
-                self._complaints.tell(
-                    logging.WARNING,
-                    "delivery: to be tried again in %.1f s: %s",
-                    max(0.0, self._throttle.due_in_s),
-                    reply.reason,
-                )
-                self._log.delayed(at_ns=self._clock.now_ns(), error=reply.reason)
-            case Halted() as reply:
-                self._tell_success()
-                self._log.halted(at_ns=self._clock.now_ns(), error=reply.detail, hint=reply.hint)
-        self._untold = None
-        self._success_told_s = None
-
-    def _tell_success(self) -> None:
-        """Not once trouble was told, until that is over: who was under way beside it says nothing new."""
-        if self._success_ns is not None and (self._untold or not self._throttle.is_trying):
-            at_ns, self._success_ns = self._success_ns, None
-            self._success_told_s = self._clock.monotonic()
-            self._log.succeeded(at_ns=at_ns)
 
     def _release(self, batches: Sequence[Batch]) -> None:
         if not batches:
