@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
+from spanmeter.binding import OWN_NAMES
 from spanmeter.custom_dialects import DialectFile, read_dialect_file
 from spanmeter.errors import SettingsError
 
@@ -95,7 +96,7 @@ def _pairs(value: object) -> object:
         if name.strip() in pairs:
             raise ValueError(f"{name.strip()} is there twice")
         pairs[name.strip()] = attribute.strip()
-    reserved = {"type", "tokens", "model", "provider", "operation", "estimated"} & pairs.keys()
+    reserved = OWN_NAMES & pairs.keys()
     if reserved:
         raise ValueError(f"{', '.join(sorted(reserved))}: spanmeter's own names cannot be used as dimensions")
     return pairs

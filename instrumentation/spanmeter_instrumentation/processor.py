@@ -16,8 +16,10 @@ from spanmeter.pipeline.intake import journal_entry
 from spanmeter.settings import Settings
 from spanmeter.store.database import Database
 from spanmeter.store.journal import JournalEntry, SqliteJournal
+from spanmeter.usage.span import Captured
 from spanmeter.wire.request import DecodedRequest
 from spanmeter.worker import Worker, configured_events_url
+from spanmeter_instrumentation.context import OpenSpans
 from spanmeter_instrumentation.readable import neutral_span
 
 log = logging.getLogger("spanmeter.plugin")
@@ -40,6 +42,7 @@ class MeteringProcessor(SpanProcessor):
         self._settings = settings
         self._recogniser = configured_recogniser(settings)
         self._vocabulary = self._recogniser.vocabulary()
+        self._open_spans = OpenSpans()
         self._reset()
         # Children of multiprocessing end by os._exit: no atexit, and nobody shuts the tracer provider down.
         multiprocessing.util.register_after_fork(self, MeteringProcessor._finish_with_child)
@@ -68,7 +71,7 @@ class MeteringProcessor(SpanProcessor):
 
     def _reset(self) -> None:
         """As new: in a forked child threads are gone, locks stay locked, and the parent writes its own spans."""
-        self._waiting: deque[ReadableSpan] = deque()
+        self._waiting: deque[tuple[ReadableSpan, Captured]] = deque()
         self._start_lock = threading.Lock()
         self._write_lock = threading.Lock()
         self._wake = threading.Event()
@@ -82,17 +85,22 @@ class MeteringProcessor(SpanProcessor):
         self._thread: threading.Thread | None = None
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Nothing: only what a span holds at its end counts."""
+        """Remembers what is bound in code and in baggage: at the span's end it may be gone."""
+        try:
+            self._open_spans.started(span, parent_context)
+        except Exception:  # a guest does not break its host
+            log.exception("what is bound was not read")
 
     def on_end(self, span: ReadableSpan) -> None:
         """Takes a span; never raises, never waits for the disk unless SPANMETER_FLUSH_MS is 0."""
         try:
+            captured = self._open_spans.ended(span)
             if len(self._waiting) >= MOST_WAITING:
                 if not self._full_told:
                     self._full_told = True
                     log.error("SPANS ARE LOST: %d wait for a disk that cannot be written", MOST_WAITING)
                 return
-            self._waiting.append(span)
+            self._waiting.append((span, captured))
             if not self._started:
                 self._start()
             if self._settings.flush_ms > 0 or not self._write():
@@ -172,12 +180,12 @@ class MeteringProcessor(SpanProcessor):
                 self._waiting.popleft()
             return True
 
-    def _entry(self, spans: list[ReadableSpan]) -> JournalEntry:
-        found = [neutral for span in spans if (neutral := neutral_span(span, self._vocabulary)) is not None]
+    def _entry(self, spans: list[tuple[ReadableSpan, Captured]]) -> JournalEntry:
+        found = [neutral for span in spans if (neutral := neutral_span(*span, self._vocabulary)) is not None]
         request = DecodedRequest(spans=found, span_count=len(found))
         return journal_entry(request, self._recogniser, received_ns=time.time_ns())
 
-    def _write_apart(self, spans: list[ReadableSpan]) -> None:
+    def _write_apart(self, spans: list[tuple[ReadableSpan, Captured]]) -> None:
         assert self._journal is not None
         for span in spans:
             try:
