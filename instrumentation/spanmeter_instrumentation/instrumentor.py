@@ -32,6 +32,7 @@ class SpanmeterInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     def _attach(self) -> None:
         from spanmeter.settings import load  # noqa: PLC0415 - an import that fails must not break the host either
         from spanmeter_instrumentation.processor import MeteringProcessor  # noqa: PLC0415
+        from spanmeter_instrumentation.stream_usage import StreamUsage  # noqa: PLC0415
 
         settings = load(os.environ)
         if not settings.enabled:
@@ -48,8 +49,14 @@ class SpanmeterInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             return
         self._processor = MeteringProcessor(settings)
         provider.add_span_processor(self._processor)
+        if settings.stream_usage:
+            self._streams = StreamUsage()
+            self._streams.install()
 
     def _uninstrument(self, **_: Any) -> None:
         processor = getattr(self, "_processor", None)
         if processor is not None:
             processor.shutdown()
+        streams = getattr(self, "_streams", None)
+        if streams is not None:
+            streams.uninstall()
