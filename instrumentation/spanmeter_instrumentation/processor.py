@@ -16,7 +16,7 @@ from spanmeter.pipeline.intake import journal_entry
 from spanmeter.settings import Settings
 from spanmeter.store.database import Database
 from spanmeter.store.journal import JournalEntry, SqliteJournal
-from spanmeter.usage.span import Captured
+from spanmeter.usage.span import NOTHING_CAPTURED, Captured
 from spanmeter.wire.request import DecodedRequest
 from spanmeter.worker import Worker, configured_events_url
 from spanmeter_instrumentation.context import OpenSpans
@@ -39,7 +39,7 @@ class MeteringProcessor(SpanProcessor):
     def __init__(self, settings: Settings) -> None:
         if settings.delivers:
             configured_events_url(settings)  # raises SettingsError: here, where somebody is listening
-        self._settings = settings
+        self.settings = settings
         self._recogniser = configured_recogniser(settings)
         self._vocabulary = self._recogniser.vocabulary()
         self._open_spans = OpenSpans()
@@ -92,9 +92,17 @@ class MeteringProcessor(SpanProcessor):
             log.exception("what is bound was not read")
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Takes a span; never raises, never waits for the disk unless SPANMETER_FLUSH_MS is 0."""
+        """Takes a span that has ended, with what was captured at its start; never raises."""
         try:
             captured = self._open_spans.ended(span)
+        except Exception:  # a guest does not break its host
+            log.exception("what was bound is not known")
+            captured = NOTHING_CAPTURED
+        self.take(span, captured)
+
+    def take(self, span: ReadableSpan, captured: Captured) -> None:
+        """Takes a span; never raises, never waits for the disk unless SPANMETER_FLUSH_MS is 0."""
+        try:
             if len(self._waiting) >= MOST_WAITING:
                 if not self._full_told:
                     self._full_told = True
@@ -103,7 +111,7 @@ class MeteringProcessor(SpanProcessor):
             self._waiting.append((span, captured))
             if not self._started:
                 self._start()
-            if self._settings.flush_ms > 0 or not self._write():
+            if self.settings.flush_ms > 0 or not self._write():
                 self._wake.set()
         except Exception:  # a guest does not break its host
             log.exception("a span was not metered")
@@ -124,10 +132,10 @@ class MeteringProcessor(SpanProcessor):
             self._stop.set()
             self._wake.set()
             if self._thread is not None:
-                self._thread.join(self._settings.shutdown_s)
+                self._thread.join(self.settings.shutdown_s)
             self._write()
             if self._worker is not None:
-                self._worker.stop(close=True, timeout_s=self._settings.shutdown_s)
+                self._worker.stop(close=True, timeout_s=self.settings.shutdown_s)
             if self._database is not None:
                 self._database.close()
         except Exception:  # a guest does not break its host
@@ -145,7 +153,7 @@ class MeteringProcessor(SpanProcessor):
         while not self._stop.is_set():
             self._wake.wait()
             # Let a few more spans end: one fsync for all of them. Half the time is for the fsync itself.
-            self._stop.wait(self._settings.flush_ms / 2000)
+            self._stop.wait(self.settings.flush_ms / 2000)
             self._wake.clear()
             try:
                 written = self._write()
@@ -195,10 +203,10 @@ class MeteringProcessor(SpanProcessor):
 
     def _open(self) -> None:
         if self._database is None:
-            self._database = Database.open(self._settings.data_dir)
+            self._database = Database.open(self.settings.data_dir)
             self._journal = SqliteJournal(self._database)
         if self._worker is None:
-            self._worker = Worker(self._settings, self._database)
+            self._worker = Worker(self.settings, self._database)
             # A process may end before its first span was written: then `shutdown` does the work, without threads.
             if not self._stop.is_set():
                 self._worker.start()
