@@ -58,8 +58,14 @@ class SpanmeterInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             log.info("SPANMETER_ENABLED=false: metering is off in this process")
             return None
         processor = MeteringProcessor(settings)
-        atexit.register(processor.shutdown)
+        atexit.register(self._finish, processor)
         return processor
+
+    def _finish(self, processor: "MeteringProcessor") -> None:
+        """At the process's end."""
+        processor.shutdown()
+        if self.sees_spans:
+            processor.sight.tell(processor.settings)
 
     def _instrument(self, **_: Any) -> None:
         self._is_off = False

@@ -21,6 +21,7 @@ from spanmeter.wire.request import DecodedRequest
 from spanmeter.worker import Worker, configured_events_url
 from spanmeter_instrumentation.context import OpenSpans
 from spanmeter_instrumentation.readable import neutral_span
+from spanmeter_instrumentation.sight import Sight
 
 log = logging.getLogger("spanmeter.plugin")
 
@@ -43,6 +44,7 @@ class MeteringProcessor(SpanProcessor):
         self._recogniser = configured_recogniser(settings)
         self._vocabulary = self._recogniser.vocabulary()
         self._open_spans = OpenSpans()
+        self.sight = Sight()
         self._reset()
         # Children of multiprocessing end by os._exit: no atexit, and nobody shuts the tracer provider down.
         multiprocessing.util.register_after_fork(self, MeteringProcessor._finish_with_child)
@@ -173,7 +175,10 @@ class MeteringProcessor(SpanProcessor):
             try:
                 self._open()
                 assert self._journal is not None
-                self._journal.append([self._entry(spans)])
+                entry = self._entry(spans)
+                self._journal.append([entry])
+                assert self._database is not None
+                self.sight.note(entry.facts, self._database)
             except StoreError as error:
                 if time.monotonic() - self._failed_told_s > 60:
                     self._failed_told_s = time.monotonic()
