@@ -99,9 +99,8 @@ def test_libraries_that_nothing_instruments(host: Host) -> None:
 
 
 def test_an_instrumentor_that_works_or_calls_that_were_seen(host: Host) -> None:
-    said = host.run(
-        INSTRUMENTOR + "Made().instrument(skip_dep_check=True)\nimport cohere, ollama; call('ollama', **USAGE)"
-    )
+    instrumented = INSTRUMENTOR + "Made().instrument(skip_dep_check=True)\n"
+    said = host.run(instrumented + "import cohere, ollama; call('ollama', **USAGE)")
     assert said == ""
     assert host.unseen() == {}
     said = host.run(INSTRUMENTOR + "Made()\nimport cohere")

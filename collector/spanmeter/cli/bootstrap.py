@@ -50,6 +50,4 @@ def bootstrap(install: bool, as_json: bool) -> None:
         # pip's words go where an error's go: standard output is this command's own.
         done = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, stdout=STDERR)  # noqa: S603
         if done.returncode:
-            raise SpanmeterError(
-                f"pip ended with {done.returncode}", hint="see what it said above; nothing else was run"
-            )
+            raise SpanmeterError(f"pip ended with {done.returncode}", hint="see what it said; nothing more was run")

@@ -24,7 +24,8 @@ def test_the_table_is_well_formed() -> None:
         for one in library.instrumentations:
             SpecifierSet(one.fits)
             SpecifierSet(one.api)
-            assert [Requirement(text).name for text in (one.requirement, *one.needs)][0] == one.package
+            assert Requirement(one.requirement).name == one.package
+            assert all(Requirement(need).name for need in one.needs)
     names = [library.distribution for library in LIBRARIES]
     assert len(set(names)) == len(names)
 
@@ -93,12 +94,8 @@ def test_a_library_that_traces_itself() -> None:
 
 class TestUnseen:
     def seen(self, **fields: object) -> list[str]:
-        given: dict[str, object] = {
-            "in_use": {"openai"},
-            "versions": {"openai": "3"},
-            "instrumented": (),
-            "providers": (),
-        }
+        given: dict[str, object] = {"in_use": {"openai"}, "versions": {"openai": "3"}}
+        given |= {"instrumented": (), "providers": ()}
         return [library.distribution for library in unseen(**(given | fields))]  # type: ignore[arg-type]
 
     def test_in_use_and_nobody_looks(self) -> None:
