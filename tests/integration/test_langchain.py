@@ -275,6 +275,7 @@ asyncio.run(run())
         "instrumentation", ["opentelemetry.instrumentation.openai_v2", "openinference.instrumentation.openai"]
     )
     def test_beside_an_instrumentation(self, world: World, instrumentation: str) -> None:
+        pytest.importorskip(instrumentation, reason="is not here, or does not fit the others")
         plugin = f"""
 from {instrumentation} import OpenAIInstrumentor
 from spanmeter_instrumentation.instrumentor import SpanmeterInstrumentor
