@@ -8,6 +8,7 @@ where an instrumentation comes or goes later: around each of those it is lifted 
 Source: openai-python 1.26 to 3.57, resources/chat/completions and types/chat/chat_completion_stream_options_param.py.
 """
 
+import functools
 import importlib
 import logging
 import sys
@@ -59,15 +60,16 @@ class StreamUsage:
         self._lift()
 
     def _around(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def instrument(instrumentor: Any, **kwargs: Any) -> Any:
+        @functools.wraps(original)
+        def changed(instrumentor: Any, *args: Any, **kwargs: Any) -> Any:
             self._lift()
             try:
-                return original(instrumentor, **kwargs)
+                return original(instrumentor, *args, **kwargs)
             finally:
                 if self._hooks:
                     self._put_on()
 
-        return instrument
+        return changed
 
     def _put_on(self) -> None:
         with self._lock:
@@ -162,10 +164,14 @@ class _Layer:
             log.exception("streams of the openai client are left as they are")
 
     def lift(self) -> None:
-        owner = self._owner() if self._on is not None else None
-        if owner is not None and owner.__dict__.get("create") is self._on:
-            owner.create = self._on.__wrapped__
-            self._on = None
+        """Take it off if it is the outermost."""
+        try:
+            owner = self._owner() if self._on is not None else None
+            if owner is not None and owner.__dict__.get("create") is self._on:
+                owner.create = self._on.__wrapped__
+                self._on = None
+        except Exception:  # a guest does not break its host
+            log.exception("streams of the openai client are left as they are")
 
     def _owner(self) -> Any:
         if "openai" not in sys.modules:

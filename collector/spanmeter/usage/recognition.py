@@ -8,7 +8,7 @@ from spanmeter.binding import NOTHING, is_name
 from spanmeter.usage.call import SpanFacts
 from spanmeter.usage.dialects import DIALECTS
 from spanmeter.usage.dialects.dialect import Dialect
-from spanmeter.usage.span import Attributes, AttributeValue, Span, Vocabulary
+from spanmeter.usage.span import NOTHING_CAPTURED, Attributes, AttributeValue, Captured, Span, Vocabulary
 
 SERVICE_KEYS = ("service.name", "service.instance.id")
 # Ids of sessions, users and agents (semconv registry: session, user, enduser, gen-ai; OpenInference and Langfuse use
@@ -54,12 +54,12 @@ class Recogniser:
                 break
         named = find_tenant(span.attributes, self.tenant_attributes)
         captured = span.captured
-        bound = captured.bound or NOTHING
         if call is None and captured.bound_above:
-            bound = NOTHING  # what is above says it already
+            captured = NOTHING_CAPTURED  # what is above says it already
+        bound = captured.bound or NOTHING
         if named is _NOBODY and bound.tenant:
             named = Named(tenant=bound.tenant, key=BOUND_KEY)
-        dimensions = self._dimensions(span, bound.dimensions)
+        dimensions = self._dimensions(span, captured if call is not None else NOTHING_CAPTURED)
         if call is None and named is _NOBODY and not dimensions:
             return None
         resource = find_tenant(span.resource, self.tenant_attributes)
@@ -88,12 +88,12 @@ class Recogniser:
         )
         return facts if _is_encodable(facts) else _mended(facts)
 
-    def _dimensions(self, span: Span, bound: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    def _dimensions(self, span: Span, captured: Captured) -> tuple[tuple[str, str], ...]:
         """Of each name the first that is there: the span's attribute, what is bound in code, baggage, the resource's
         attribute."""
-        found = dict(bound)
+        found = dict((captured.bound or NOTHING).dimensions)
         for name, key in self.dimensions.items():
-            places = (span.attributes,) if name in bound else (span.attributes, span.captured.baggage, span.resource)
+            places = (span.attributes,) if name in found else (span.attributes, captured.baggage, span.resource)
             shown = next((text for place in places if (text := _shown(place.get(key))) is not None), None)
             if shown is not None:
                 found[name] = shown
