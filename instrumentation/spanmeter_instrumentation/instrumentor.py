@@ -75,11 +75,10 @@ class SpanmeterInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         try:
             self._attach(processor)
         except Exception as error:  # noqa: BLE001 - a guest does not break its host
-            log.error("metering is off in this process: %s", error)
+            what = "streams are not asked for usage" if self.sees_spans else "metering is off"
+            log.error("%s in this process: %s", what, error)
 
     def _attach(self, processor: "MeteringProcessor") -> None:
-        from spanmeter_instrumentation.stream_usage import StreamUsage  # noqa: PLC0415
-
         provider = trace.get_tracer_provider()
         if isinstance(provider, trace.ProxyTracerProvider):
             provider = TracerProvider()
@@ -92,6 +91,8 @@ class SpanmeterInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         provider.add_span_processor(processor)
         self.sees_spans = True
         if processor.settings.stream_usage:
+            from spanmeter_instrumentation.stream_usage import StreamUsage  # noqa: PLC0415
+
             self._streams = StreamUsage()
             self._streams.install()
 

@@ -6,9 +6,14 @@ Everything else is passed through to the object inside, whatever it is: the clie
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import wrapt
+
+if TYPE_CHECKING:
+    _Proxy = wrapt.ObjectProxy[Any]
+else:  # wrapt 1 has no parameters for it
+    _Proxy = wrapt.ObjectProxy
 
 
 def is_extra(chunk: Any) -> bool:
@@ -26,7 +31,7 @@ def without_null(chunk: Any) -> Any:
     return chunk
 
 
-class Stream(wrapt.ObjectProxy[Any]):
+class Stream(_Proxy):
     """A `Stream` of chunks."""
 
     def __iter__(self) -> Iterator[Any]:
@@ -47,7 +52,7 @@ class Stream(wrapt.ObjectProxy[Any]):
         return self.__wrapped__.__exit__(*error)
 
 
-class AsyncStream(wrapt.ObjectProxy[Any]):
+class AsyncStream(_Proxy):
     """An `AsyncStream` of chunks."""
 
     async def __aiter__(self) -> AsyncIterator[Any]:
@@ -68,7 +73,7 @@ class AsyncStream(wrapt.ObjectProxy[Any]):
         return await self.__wrapped__.__aexit__(*error)
 
 
-class Response(wrapt.ObjectProxy[Any]):
+class Response(_Proxy):
     """What `with_raw_response` gives, and `with_streaming_response`: parsed, or read as text or bytes."""
 
     def parse(self, *args: Any, **kwargs: Any) -> Any:
