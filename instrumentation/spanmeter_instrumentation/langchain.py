@@ -6,7 +6,7 @@ What it learns goes the way of the plug-in's spans: the same journal, the same r
 instrumentation of the same call it bills nothing twice: both have the provider's response id, or are found side by
 side.
 
-Source: langchain-core 0.3 to 1.8, callbacks/base.py, language_models/chat_models.py, messages/ai.py (UsageMetadata).
+Source: langchain-core 0.3.79 to 1.8, callbacks/base.py, language_models/chat_models.py, messages/ai.py (UsageMetadata).
 """
 
 import logging
@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Final
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.outputs import LLMResult
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
@@ -57,6 +58,8 @@ class _Run:
     model: str
     provider: str
     streamed: bool = False
+    received: UsageMetadata | None = None
+    """What a stream said so far: all there is of one that is given up."""
 
 
 class SpanmeterCallbackHandler(BaseCallbackHandler):
@@ -99,8 +102,15 @@ class SpanmeterCallbackHandler(BaseCallbackHandler):
         self._start("text_completion", run_id, metadata or {}, kwargs)
 
     def on_llm_new_token(self, token: Any, *, run_id: UUID, **kwargs: Any) -> None:
-        if (run := self._runs.get(run_id)) is not None:
-            run.streamed = True
+        run = self._runs.get(run_id)
+        if run is None:
+            return
+        run.streamed = True
+        try:
+            usage = getattr(getattr(kwargs.get("chunk"), "message", None), "usage_metadata", None)
+            run.received = add_usage(run.received, usage) if usage else run.received
+        except Exception:  # a guest does not break its host
+            log.exception("usage on a stream was not read")
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         self._end(run_id, response)
@@ -158,6 +168,8 @@ class SpanmeterCallbackHandler(BaseCallbackHandler):
             attributes = _answer(response) if response is not None else {}
             if attributes is None:
                 return  # from the cache: no provider was called
+            if failed and run.received:
+                attributes = _counts(run.received) | attributes
             metering.take(_record(run, run_id, attributes, failed=failed), run.captured)
         except Exception:  # a guest does not break its host
             log.exception("a call was not metered")
@@ -232,13 +244,13 @@ def _answer(response: LLMResult) -> dict[str, Any] | None:
     ids = [said.get("id"), *(getattr(message, "id", None) for message in messages)]
     own = next((one for one in ids if isinstance(one, str) and one and not one.startswith(OWN_IDS)), "")
     attributes["gen_ai.response.id"] = own
-    return {name: value for name, value in attributes.items() if value is not None}
+    return attributes
 
 
 def _counts(usage: Mapping[str, Any]) -> dict[str, Any]:
     """LangChain's own form: the input includes what was cached, the output what was reasoned."""
     inputs, outputs = usage.get("input_token_details") or {}, usage.get("output_token_details") or {}
-    return {
+    counts = {
         "gen_ai.usage.input_tokens": usage.get("input_tokens"),
         "gen_ai.usage.output_tokens": usage.get("output_tokens"),
         "gen_ai.usage.total_tokens": usage.get("total_tokens"),
@@ -246,15 +258,17 @@ def _counts(usage: Mapping[str, Any]) -> dict[str, Any]:
         "gen_ai.usage.cache_write.input_tokens": inputs.get("cache_creation"),
         "gen_ai.usage.reasoning.output_tokens": outputs.get("reasoning"),
     }
+    return {name: value for name, value in counts.items() if value is not None}
 
 
 def _openai_counts(usage: Mapping[str, Any]) -> dict[str, Any]:
     """`llm_output["token_usage"]`, of models that are no chat models."""
     inputs, outputs = usage.get("prompt_tokens_details") or {}, usage.get("completion_tokens_details") or {}
-    return {
+    counts = {
         "gen_ai.usage.input_tokens": usage.get("prompt_tokens"),
         "gen_ai.usage.output_tokens": usage.get("completion_tokens"),
         "gen_ai.usage.total_tokens": usage.get("total_tokens"),
         "gen_ai.usage.cache_read.input_tokens": inputs.get("cached_tokens"),
         "gen_ai.usage.reasoning.output_tokens": outputs.get("reasoning_tokens"),
     }
+    return {name: value for name, value in counts.items() if value is not None}
