@@ -9,7 +9,8 @@
     ├── StoreError               the data folder cannot be used as it is now
     │   ├── StoreBusyError       another process holds what this one needs
     │   └── OverloadedError      more is waiting to be written than memory should hold; try again shortly
-    └── UsageError               a command was asked for something that does not exist
+    ├── UsageError               a command was asked for something that does not exist
+    └── BindingError             an application named a tenant or dimension that can be none (also a ValueError)
 
 A message says what was being done, to what, and what was found; `hint` says what an operator can do about it.
 """
@@ -64,3 +65,7 @@ class OverloadedError(StoreError):
 
 class UsageError(SpanmeterError):
     """A command names something that does not exist or cannot be done."""
+
+
+class BindingError(SpanmeterError, ValueError):
+    """What an application binds in code can be no tenant or no dimension."""

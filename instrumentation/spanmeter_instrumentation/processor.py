@@ -16,9 +16,12 @@ from spanmeter.pipeline.intake import journal_entry
 from spanmeter.settings import Settings
 from spanmeter.store.database import Database
 from spanmeter.store.journal import JournalEntry, SqliteJournal
+from spanmeter.usage.span import NOTHING_CAPTURED, Captured
 from spanmeter.wire.request import DecodedRequest
 from spanmeter.worker import Worker, configured_events_url
+from spanmeter_instrumentation.context import OpenSpans
 from spanmeter_instrumentation.readable import neutral_span
+from spanmeter_instrumentation.sight import Sight
 
 log = logging.getLogger("spanmeter.plugin")
 
@@ -37,9 +40,11 @@ class MeteringProcessor(SpanProcessor):
     def __init__(self, settings: Settings) -> None:
         if settings.delivers:
             configured_events_url(settings)  # raises SettingsError: here, where somebody is listening
-        self._settings = settings
+        self.settings = settings
         self._recogniser = configured_recogniser(settings)
         self._vocabulary = self._recogniser.vocabulary()
+        self._open_spans = OpenSpans()
+        self.sight = Sight()
         self._reset()
         # Children of multiprocessing end by os._exit: no atexit, and nobody shuts the tracer provider down.
         multiprocessing.util.register_after_fork(self, MeteringProcessor._finish_with_child)
@@ -68,7 +73,7 @@ class MeteringProcessor(SpanProcessor):
 
     def _reset(self) -> None:
         """As new: in a forked child threads are gone, locks stay locked, and the parent writes its own spans."""
-        self._waiting: deque[ReadableSpan] = deque()
+        self._waiting: deque[tuple[ReadableSpan, Captured]] = deque()
         self._start_lock = threading.Lock()
         self._write_lock = threading.Lock()
         self._wake = threading.Event()
@@ -82,9 +87,22 @@ class MeteringProcessor(SpanProcessor):
         self._thread: threading.Thread | None = None
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Nothing: only what a span holds at its end counts."""
+        """Remembers what is bound in code and in baggage: at the span's end it may be gone."""
+        try:
+            self._open_spans.started(span, parent_context)
+        except Exception:  # a guest does not break its host
+            log.exception("what is bound was not read")
 
     def on_end(self, span: ReadableSpan) -> None:
+        """Takes a span that has ended, with what was captured at its start; never raises."""
+        try:
+            captured = self._open_spans.ended(span)
+        except Exception:  # a guest does not break its host
+            log.exception("what was bound is not known")
+            captured = NOTHING_CAPTURED
+        self.take(span, captured)
+
+    def take(self, span: ReadableSpan, captured: Captured) -> None:
         """Takes a span; never raises, never waits for the disk unless SPANMETER_FLUSH_MS is 0."""
         try:
             if len(self._waiting) >= MOST_WAITING:
@@ -92,10 +110,10 @@ class MeteringProcessor(SpanProcessor):
                     self._full_told = True
                     log.error("SPANS ARE LOST: %d wait for a disk that cannot be written", MOST_WAITING)
                 return
-            self._waiting.append(span)
+            self._waiting.append((span, captured))
             if not self._started:
                 self._start()
-            if self._settings.flush_ms > 0 or not self._write():
+            if self.settings.flush_ms > 0 or not self._write():
                 self._wake.set()
         except Exception:  # a guest does not break its host
             log.exception("a span was not metered")
@@ -116,10 +134,10 @@ class MeteringProcessor(SpanProcessor):
             self._stop.set()
             self._wake.set()
             if self._thread is not None:
-                self._thread.join(self._settings.shutdown_s)
+                self._thread.join(self.settings.shutdown_s)
             self._write()
             if self._worker is not None:
-                self._worker.stop(close=True, timeout_s=self._settings.shutdown_s)
+                self._worker.stop(close=True, timeout_s=self.settings.shutdown_s)
             if self._database is not None:
                 self._database.close()
         except Exception:  # a guest does not break its host
@@ -137,7 +155,7 @@ class MeteringProcessor(SpanProcessor):
         while not self._stop.is_set():
             self._wake.wait()
             # Let a few more spans end: one fsync for all of them. Half the time is for the fsync itself.
-            self._stop.wait(self._settings.flush_ms / 2000)
+            self._stop.wait(self.settings.flush_ms / 2000)
             self._wake.clear()
             try:
                 written = self._write()
@@ -157,7 +175,10 @@ class MeteringProcessor(SpanProcessor):
             try:
                 self._open()
                 assert self._journal is not None
-                self._journal.append([self._entry(spans)])
+                entry = self._entry(spans)
+                self._journal.append([entry])
+                assert self._database is not None
+                self.sight.note(entry.facts, self._database)
             except StoreError as error:
                 if time.monotonic() - self._failed_told_s > 60:
                     self._failed_told_s = time.monotonic()
@@ -172,12 +193,12 @@ class MeteringProcessor(SpanProcessor):
                 self._waiting.popleft()
             return True
 
-    def _entry(self, spans: list[ReadableSpan]) -> JournalEntry:
-        found = [neutral for span in spans if (neutral := neutral_span(span, self._vocabulary)) is not None]
+    def _entry(self, spans: list[tuple[ReadableSpan, Captured]]) -> JournalEntry:
+        found = [neutral for span in spans if (neutral := neutral_span(*span, self._vocabulary)) is not None]
         request = DecodedRequest(spans=found, span_count=len(found))
         return journal_entry(request, self._recogniser, received_ns=time.time_ns())
 
-    def _write_apart(self, spans: list[ReadableSpan]) -> None:
+    def _write_apart(self, spans: list[tuple[ReadableSpan, Captured]]) -> None:
         assert self._journal is not None
         for span in spans:
             try:
@@ -187,10 +208,10 @@ class MeteringProcessor(SpanProcessor):
 
     def _open(self) -> None:
         if self._database is None:
-            self._database = Database.open(self._settings.data_dir)
+            self._database = Database.open(self.settings.data_dir)
             self._journal = SqliteJournal(self._database)
         if self._worker is None:
-            self._worker = Worker(self._settings, self._database)
+            self._worker = Worker(self.settings, self._database)
             # A process may end before its first span was written: then `shutdown` does the work, without threads.
             if not self._stop.is_set():
                 self._worker.start()

@@ -7,12 +7,12 @@ from typing import cast
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
-from spanmeter.usage.span import NO_PARENT, Attributes, Scope, Span, Vocabulary
+from spanmeter.usage.span import NO_PARENT, Attributes, Captured, Scope, Span, Vocabulary
 from spanmeter.wire.request import known_time
 
 
-def neutral_span(span: ReadableSpan, vocabulary: Vocabulary) -> Span | None:
-    """`span` with the vocabulary's attributes only; None for a span without a valid context."""
+def neutral_span(span: ReadableSpan, captured: Captured, vocabulary: Vocabulary) -> Span | None:
+    """`span`, at whose start `captured` held, with the vocabulary's attributes only; None without a valid context."""
     context = span.context
     if context is None or not context.is_valid:
         return None
@@ -29,6 +29,7 @@ def neutral_span(span: ReadableSpan, vocabulary: Vocabulary) -> Span | None:
         is_error=span.status.status_code is StatusCode.ERROR,
         attributes=_of_interest(span.attributes, vocabulary),
         resource=_of_interest(span.resource.attributes, vocabulary),
+        captured=captured,
         scope=Scope(name=str(_encodable(scope.name)), version=scope.version or "") if scope is not None else Scope(),
     )
 

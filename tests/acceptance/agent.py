@@ -41,10 +41,15 @@ def run_agent(
     provider: LocalProvider, settings: Mapping[str, str], *, interpreter_options: Sequence[str] = ()
 ) -> subprocess.CompletedProcess[str]:
     """Under `opentelemetry-instrument`."""
+    return run_program([*interpreter_options, "-m", "spanmeter.demo.agent", *TENANTS], provider, settings)
+
+
+def run_program(
+    arguments: Sequence[str], provider: LocalProvider, settings: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Python with `arguments`, under `opentelemetry-instrument`."""
     script = Path(sys.executable).with_name("opentelemetry-instrument")
-    return _run(
-        [str(script), sys.executable, *interpreter_options, "-m", "spanmeter.demo.agent", *TENANTS], provider, settings
-    )
+    return _run([str(script), sys.executable, *arguments], provider, settings)
 
 
 def truth_of(provider: LocalProvider) -> list[Event]:

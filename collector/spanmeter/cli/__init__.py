@@ -46,6 +46,7 @@ def main() -> None:
 
 
 def _register() -> None:
+    from spanmeter.cli.bootstrap import bootstrap
     from spanmeter.cli.convert import convert
     from spanmeter.cli.correct import correct
     from spanmeter.cli.dead_letters import dead_letters
@@ -61,7 +62,7 @@ def _register() -> None:
 
     for command in (
         *(serve, convert, explain, usage, status, parked, unmetered),
-        *(dead_letters, replay, settlement, correct, deliver, doctor, settings, demo),
+        *(dead_letters, replay, settlement, correct, deliver, doctor, bootstrap, settings, demo),
     ):
         main.add_command(command)
 

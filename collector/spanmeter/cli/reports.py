@@ -121,6 +121,14 @@ def _print_status(state: "Status") -> None:  # type: ignore[name-defined] # noqa
         click.echo(f"           {row.events:,} events of {row.subject} are not billed: {row.message}")
     if len(settlement.complaints) > MOST_COMPLAINTS:
         click.echo(f"           and {len(settlement.complaints) - MOST_COMPLAINTS:,} more: `spanmeter settlement`")
+    for library in state.unseen[:MOST_COMPLAINTS]:
+        click.echo(
+            f"not seen   {library.library} {library.version} in {library.processes:,} processes of {library.program}, "
+            f"last {library.last}: `spanmeter bootstrap`"
+        )
+    if state.unmetered:
+        models = ", ".join(f"{row.model or '?'} {row.calls:,}" for row in state.unmetered[:MOST_COMPLAINTS])
+        click.echo(f"no usage   {models}: `spanmeter unmetered`")
     balanced = "received = outcomes + not decided" if state.balanced else "BOOKS DO NOT BALANCE: please report this"
     click.echo(f"books      {balanced}\n")
     print_table(

@@ -1,6 +1,7 @@
 """The stand-in's HTTP side: connections, paths, bodies, chunked events and their ends."""
 
 import json
+import re
 import socket
 import sys
 import threading
@@ -174,7 +175,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _api_at(path: str) -> Api | None:
-    match path:
+    """OpenAI's addresses, and Azure's: `/v1/deployments/gpt-4o/chat/completions?api-version=…`."""
+    match re.sub(r"/deployments/[^/]+|\?api-version=.*", "", path):
         case "/v1/chat/completions":
             return "chat"
         case "/v1/embeddings":

@@ -6,8 +6,14 @@ from collections.abc import Iterator, Mapping
 from spanmeter.doctor.environment import check_environment, read_settings
 from spanmeter.doctor.finding import Finding
 from spanmeter.doctor.folder import check_folder
-from spanmeter.doctor.instrumentations import check_instrumentations, installed_genai
+from spanmeter.doctor.instrumentations import (
+    check_instrumentations,
+    check_libraries,
+    installed_genai,
+    installed_versions,
+)
 from spanmeter.doctor.service import check_service
+from spanmeter.libraries import plan
 
 
 def examine(environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
@@ -18,6 +24,7 @@ def examine(environ: Mapping[str, str] = os.environ) -> Iterator[Finding]:
         yield from check_folder(settings.data_dir, min_free_bytes=settings.min_free_mb * 2**20)
         yield from check_service(settings)
     yield from check_environment(environ)
+    yield from check_libraries(plan(installed_versions()))
     yield from check_instrumentations(
         installed_genai(), disabled=environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "")
     )

@@ -11,11 +11,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
+from importlib.metadata import EntryPoint, PackageNotFoundError, distributions, entry_points, version
 
 import msgspec
 
 from spanmeter.doctor.finding import Finding, ok, warning, wrong
+from spanmeter.libraries import OPENAI_V2, OPENAI_V2_UTIL, UTIL_GENAI, Plan, is_in
 
 TIMEOUT_S = 30.0
 AT_ONCE = 4
@@ -73,6 +74,28 @@ def installed_genai() -> list[Installed]:
     return sorted(found.values(), key=lambda one: (one.name, one.value))
 
 
+def installed_versions(path: Sequence[str] | None = None) -> dict[str, str]:
+    """Every distribution's name, as package indexes spell it, and version; on `path` instead of this interpreter's."""
+    found = distributions() if path is None else distributions(path=list(path))
+    versions: dict[str, str] = {}
+    for one in found:
+        name = one.metadata["Name"]  # None where somebody left an empty folder
+        if name:
+            versions.setdefault(re.sub(r"[-_.]+", "-", name).lower(), one.version)
+    return versions
+
+
+def check_libraries(found: Plan) -> Iterator[Finding]:
+    """The client libraries that nothing instruments."""
+    for one in found.proposals:
+        if one.state == "install":
+            yield warning(
+                "libraries",
+                f"{one.library} {one.version} is installed, and nothing that works makes its calls visible here",
+                f"`spanmeter bootstrap --install` brings {one.package}",
+            )
+
+
 def check_instrumentations(
     installed: Sequence[Installed], *, trial: Callable[[Installed], Trial] | None = None, disabled: str = ""
 ) -> Iterator[Finding]:
@@ -128,9 +151,7 @@ def _judge(one: Installed, result: Trial, *, is_off: bool) -> Finding:
 
 def remedy(one: Installed, said: str) -> str:
     """What mends an instrumentation that does not start."""
-    is_openai = one.distribution == "opentelemetry-instrumentation-openai-v2"
-    if is_openai and "opentelemetry.util.genai" in said and _newer_util_genai():
-        # 2.4b0 imports opentelemetry.util.genai.instruments, which util-genai 1.2b0 removed.
+    if one.distribution == OPENAI_V2 and "opentelemetry.util.genai" in said and _newer_util_genai():
         return "pip install 'opentelemetry-util-genai<1.2', or `pip install 'spanmeter[openai]'`"
     if missing := re.search(r"No module named '([\w.]+)'", said):
         return f"install what it misses: pip install {missing[1].partition('.')[0]}"
@@ -139,10 +160,9 @@ def remedy(one: Installed, said: str) -> str:
 
 def _newer_util_genai() -> bool:
     try:
-        numbers = re.findall(r"\d+", version("opentelemetry-util-genai"))
+        return not is_in(version(UTIL_GENAI), OPENAI_V2_UTIL)
     except PackageNotFoundError:
         return False
-    return [int(number) for number in numbers[:2]] >= [1, 2]
 
 
 def _distribution(entry: EntryPoint) -> str:

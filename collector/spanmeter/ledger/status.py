@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 
 from spanmeter.ledger.settlement import SettlementState, read_settlement
+from spanmeter.ledger.unseen import UnmeteredModel, UnseenLibrary, unmetered_models, unseen_libraries
 from spanmeter.store.database import Database
 from spanmeter.store.journal import SqliteJournal
 from spanmeter.store.ledger import SqliteLedger, Tally
@@ -61,6 +62,10 @@ class Status:
     journal_oldest_s: float
     delivery: Delivery
     settlement: SettlementState
+    unseen: list[UnseenLibrary]
+    """Libraries that processes with the plug-in used without an instrumentation."""
+    unmetered: list[UnmeteredModel]
+    """Calls without usage, by model."""
 
 
 def read_status(database: Database) -> Status:
@@ -96,6 +101,7 @@ def read_status(database: Database) -> Status:
             discarded=database.execute("discarded_depth")[0][0],
         )
         settlement = read_settlement(database)
+        unseen, unmetered = unseen_libraries(database), unmetered_models(database)
     total = undecided
     for amount in tallies.values():
         total = total.plus(amount)
@@ -125,6 +131,8 @@ def read_status(database: Database) -> Status:
         journal_oldest_s=max(0.0, (time.time_ns() - oldest_ns) / 1e9) if rows else 0.0,
         delivery=delivery,
         settlement=settlement,
+        unseen=unseen,
+        unmetered=unmetered,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from spanmeter.binding import OWN_NAMES
 from spanmeter.custom_dialects import read_dialect_file
 
 TOKEN_CLASSES = ("input", "cache_read", "cache_write", "output", "reasoning")
@@ -73,7 +74,7 @@ def as_pairs(value: object) -> object:
         if name.strip() in pairs:
             raise ValueError(f"{name.strip()} is there twice")
         pairs[name.strip()] = attribute.strip()
-    reserved = {"type", "tokens", "model", "provider", "operation", "estimated"} & pairs.keys()
+    reserved = OWN_NAMES & pairs.keys()
     if reserved:
         raise ValueError(f"{', '.join(sorted(reserved))}: spanmeter's own names cannot be used as dimensions")
     return pairs

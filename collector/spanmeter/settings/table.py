@@ -231,6 +231,11 @@ class Settings(BaseModel):
         ge=0,
         le=60_000,
     )
+    stream_usage: bool = _setting(
+        "SPANMETER_STREAM_USAGE",
+        True,
+        "Plug-in: streamed chat completions of the `openai` client are asked for their usage; `false` leaves them be.",
+    )
     shutdown_s: float = _setting(
         "SPANMETER_SHUTDOWN_S",
         5.0,

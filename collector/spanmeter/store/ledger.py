@@ -170,6 +170,11 @@ class SqliteLedger:
         rows = self._database.execute("held_read", json.dumps([outcome.value for outcome in outcomes]))
         return [Held(held_ns=held_ns, decision=_decision_decoder.decode(detail)) for held_ns, detail in rows]
 
+    def unmetered(self, *, since_ns: int, limit: int) -> list[Decision]:
+        """The latest spans without counts, held since `since_ns`."""
+        rows = self._database.execute("unmetered_recent", since_ns, limit)
+        return [_decision_decoder.decode(detail) for (detail,) in rows]
+
     def settle(self, settlement: Settlement, *, now_ns: int, deliver: bool) -> None:
         """`deliver`: put the new events into the outbox; otherwise they are marked as local only."""
         with self._database.transaction() as transaction:

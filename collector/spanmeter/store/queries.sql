@@ -282,3 +282,19 @@ SELECT seq, ?, ?, ? FROM event WHERE id = ? AND source = ?;
 SELECT event.id, corrected.id, event.subject, event.tokens, event.time_ns, event.made_ns, correction.reason
 FROM correction JOIN event USING (seq) JOIN event AS corrected ON corrected.seq = correction.corrected
 ORDER BY correction.seq;
+
+-- name: unseen_forget
+DELETE FROM unseen WHERE process = ?;
+
+-- name: unseen_write
+INSERT INTO unseen (process, library, program, version, noted_ns) VALUES (?, ?, ?, ?, ?);
+
+-- name: unseen_prune
+DELETE FROM unseen WHERE noted_ns < ? OR noted_ns < (SELECT noted_ns FROM unseen ORDER BY noted_ns DESC LIMIT 1 OFFSET ?);
+
+-- name: unseen_read
+SELECT library, version, program, count(*), max(noted_ns) FROM unseen GROUP BY library, version, program
+ORDER BY library, program, version;
+
+-- name: unmetered_recent
+SELECT detail FROM held WHERE outcome = 'unmetered' AND held_ns >= ? ORDER BY held_ns DESC LIMIT ?;

@@ -13,6 +13,7 @@ class Where(StrEnum):
     CREDENTIAL = "credential"
     SPAN = "span"
     ANCESTOR = "ancestor"
+    BAGGAGE = "baggage"
     TRACE = "trace"
     RESOURCE = "resource"
     DEFAULT = "default"
@@ -30,9 +31,10 @@ class Attribution:
 
 
 def attribute(span: SpanFacts, trace: Trace, *, default_subject: str = "") -> Attribution:
-    """The tenant of `span`: its credential's, its own, the nearest ancestor's, the only one in the trace, its
-    resource's, the default; the first of these that names one.
+    """The tenant of `span`: its credential's, its own, the nearest ancestor's, its baggage's, the only one in the
+    trace, its resource's, the default; the first of these that names one.
 
+    Baggage comes after what the application itself wrote: it may be a header that somebody else's program sent.
     The rest of the trace is asked only where the chain of parents is broken; if it names several tenants, nobody is
     billed and `candidates` holds them.
     """
@@ -47,6 +49,8 @@ def attribute(span: SpanFacts, trace: Trace, *, default_subject: str = "") -> At
             return Attribution(tenant=ancestor.tenant, where=Where.ANCESTOR, key=ancestor.tenant_key)
         if ancestor is not None and ancestor.unusable_tenants:
             return Attribution(candidates=ancestor.unusable_tenants)
+    if span.baggage_tenant:
+        return Attribution(tenant=span.baggage_tenant, where=Where.BAGGAGE, key=span.baggage_tenant_key)
     if not trace.is_whole(span):
         named = {facts.tenant: facts.tenant_key for facts in trace.facts.values() if facts.tenant}
         if len(named) == 1:

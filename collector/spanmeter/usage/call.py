@@ -86,7 +86,8 @@ class LlmCall:
 class SpanFacts:
     """All that is journalled of one span: enough to decide its trace, and no message text.
 
-    `tenant` is what the span's own attributes name, `tenant_key` the setting's entry that found it; the same for
+    `tenant` is what the span's own attributes name, or else what was bound in code when it started; `tenant_key` the
+    setting's entry that found it; the same for `baggage_tenant` (of calls only) and
     `resource_tenant`. Where something stands there that can be no tenant, `unusable_tenants` shows it. `service` is the
     resource's identity (name and instance). `dimensions` are the further attributes that the settings copy into events,
     already under their event names. `hints` are ids on the span by which a person may tell whose call it is, where no
@@ -104,6 +105,8 @@ class SpanFacts:
     tenant: str = ""
     tenant_key: str = ""
     unusable_tenants: tuple[str, ...] = ()
+    baggage_tenant: str = ""
+    baggage_tenant_key: str = ""
     resource_tenant: str = ""
     resource_tenant_key: str = ""
     resource_unusable_tenants: tuple[str, ...] = ()

@@ -259,9 +259,8 @@ def _of_different_tenants(one: SpanFacts, other: SpanFacts, traces: Mapping[byte
 
 
 def _nearest_tenant(span: SpanFacts, trace: Trace | None) -> str:
-    if span.tenant or trace is None:
-        return span.tenant
-    return next((up.tenant for up in trace.ancestors(span) if up is not None and up.tenant), "")
+    above = trace.ancestors(span) if trace is not None and not span.tenant else ()
+    return span.tenant or next((up.tenant for up in above if up is not None and up.tenant), span.baggage_tenant)
 
 
 def _models(span: SpanFacts) -> tuple[str, ...]:

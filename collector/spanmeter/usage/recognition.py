@@ -4,16 +4,18 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from spanmeter.binding import NOTHING, is_name
 from spanmeter.usage.call import SpanFacts
 from spanmeter.usage.dialects import DIALECTS
 from spanmeter.usage.dialects.dialect import Dialect
-from spanmeter.usage.span import Attributes, AttributeValue, Span, Vocabulary
+from spanmeter.usage.span import NOTHING_CAPTURED, Attributes, AttributeValue, Captured, Span, Vocabulary
 
 SERVICE_KEYS = ("service.name", "service.instance.id")
 # Ids of sessions, users and agents (semconv registry: session, user, enduser, gen-ai; OpenInference and Langfuse use
 # them too): never a tenant by themselves, but what a person can assign parked calls by.
 HINT_KEYS = ("session.id", "user.id", "enduser.id", "gen_ai.conversation.id", "gen_ai.agent.id", "gen_ai.agent.name")
-MOST_TENANT_CHARACTERS = 512
+BOUND_KEY = "bound in code"
+"""Where a key would stand for a tenant that an attribute names."""
 MOST_SHOWN_CHARACTERS = 80
 
 
@@ -51,12 +53,17 @@ class Recogniser:
             if call is not None:
                 break
         named = find_tenant(span.attributes, self.tenant_attributes)
-        dimensions = tuple(
-            (name, shown) for name, key in self.dimensions.items() if (shown := _dimension(span, key)) is not None
-        )
+        captured = span.captured
+        if call is None and captured.bound_above:
+            captured = NOTHING_CAPTURED  # what is above says it already
+        bound = captured.bound or NOTHING
+        if named is _NOBODY and bound.tenant:
+            named = Named(tenant=bound.tenant, key=BOUND_KEY)
+        dimensions = self._dimensions(span, captured if call is not None else NOTHING_CAPTURED)
         if call is None and named is _NOBODY and not dimensions:
             return None
         resource = find_tenant(span.resource, self.tenant_attributes)
+        carried = find_tenant(captured.baggage, self.tenant_attributes) if call is not None else _NOBODY
         facts = SpanFacts(
             trace_id=span.trace_id,
             span_id=span.span_id,
@@ -69,6 +76,8 @@ class Recogniser:
             tenant=named.tenant,
             tenant_key=named.key,
             unusable_tenants=named.unusable,
+            baggage_tenant=carried.tenant,
+            baggage_tenant_key=carried.key if carried.tenant else "",
             resource_tenant=resource.tenant,
             resource_tenant_key=resource.key,
             resource_unusable_tenants=resource.unusable,
@@ -78,6 +87,17 @@ class Recogniser:
             call=call,
         )
         return facts if _is_encodable(facts) else _mended(facts)
+
+    def _dimensions(self, span: Span, captured: Captured) -> tuple[tuple[str, str], ...]:
+        """Of each name the first that is there: the span's attribute, what is bound in code, baggage, the resource's
+        attribute."""
+        found = dict((captured.bound or NOTHING).dimensions)
+        for name, key in self.dimensions.items():
+            places = (span.attributes,) if name in found else (span.attributes, captured.baggage, span.resource)
+            shown = next((text for place in places if (text := _shown(place.get(key))) is not None), None)
+            if shown is not None:
+                found[name] = shown
+        return tuple(found.items())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +122,7 @@ def find_tenant(attributes: Attributes, entries: Sequence[str]) -> Named:
             if value is None:
                 continue
             found = _tenants(_member(value, name) if name else value)
-            if len(found) == 1 and _is_usable(found[0]):
+            if len(found) == 1 and is_name(found[0]):
                 return Named(tenant=found[0], key=entry)
             if found:
                 return Named(key=entry, unusable=tuple(repr(one)[:MOST_SHOWN_CHARACTERS] for one in found))
@@ -136,11 +156,6 @@ def _unquoted(value: str) -> str:
     return value
 
 
-def _is_usable(tenant: str) -> bool:
-    """Never cut or mended: that would be another customer."""
-    return len(tenant) <= MOST_TENANT_CHARACTERS and tenant.isprintable()
-
-
 def _member(value: AttributeValue, name: str) -> AttributeValue:
     if isinstance(value, str):
         try:
@@ -151,12 +166,11 @@ def _member(value: AttributeValue, name: str) -> AttributeValue:
 
 
 def _hints(span: Span) -> tuple[tuple[str, str], ...]:
-    found = ((key, _dimension(span, key)) for key in HINT_KEYS if key in span.attributes)
+    found = ((key, _shown(span.attributes[key])) for key in HINT_KEYS if key in span.attributes)
     return tuple((key, shown) for key, shown in found if shown)
 
 
-def _dimension(span: Span, key: str) -> str | None:
-    value = span.attributes.get(key, span.resource.get(key))
+def _shown(value: AttributeValue) -> str | None:
     if isinstance(value, bool):
         return str(value).lower()
     return str(value) if isinstance(value, str | int | float) else None

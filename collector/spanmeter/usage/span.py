@@ -2,6 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from spanmeter.binding import Bound
 
 AttributeValue = str | bool | int | float | bytes | None | Sequence["AttributeValue"] | Mapping[str, "AttributeValue"]
 """OTLP's AnyValue: arrays are sequences, key-value lists are mappings."""
@@ -27,6 +31,21 @@ class Scope:
     version: str = ""
 
 
+class Captured(NamedTuple):
+    """What the application's code had bound, and its baggage, when a span started; false if neither is there.
+    `bound_above`: the span's parent has the same `bound`."""
+
+    bound: Bound | None = None
+    baggage: Attributes = MappingProxyType({})
+    bound_above: bool = False
+
+    def __bool__(self) -> bool:
+        return self.bound is not None or bool(self.baggage)
+
+
+NOTHING_CAPTURED: Final = Captured()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
     """One ended span. Ids are raw bytes (16, 8 and 8; the parent's is empty on a root span); times are Unix ns.
@@ -34,7 +53,7 @@ class Span:
     `attributes` and `resource` hold only the keys of the vocabulary that the decoder was given. A few of those are
     texts of a reply, which some instrumentations leave as the only place of an id or of counts: recognition takes these
     out, and nothing of the text goes into the facts that are stored. `parent_is_remote` is None where the sender did
-    not say.
+    not say. `captured` is known of spans of this process only.
     """
 
     trace_id: bytes
@@ -48,6 +67,7 @@ class Span:
     attributes: Attributes = field(default_factory=dict)
     resource: Attributes = field(default_factory=dict)
     scope: Scope = Scope()
+    captured: Captured = NOTHING_CAPTURED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

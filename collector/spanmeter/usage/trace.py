@@ -48,7 +48,7 @@ class Trace:
         before it leaves for another process, whose spans may come by another way or never."""
         if self.is_whole(span):
             return True
-        top, named = span, bool(span.tenant)
+        top, named = span, bool(span.tenant or span.baggage_tenant)
         for ancestor in self.ancestors(span):
             if ancestor is None:
                 return False

@@ -2,7 +2,7 @@
 
 from dataclasses import fields
 
-from spanmeter.usage.span import Attributes, Scope, Span
+from spanmeter.usage.span import NOTHING_CAPTURED, Attributes, Scope, Span
 
 # The setters of Span's slots, in the order of its fields. One field more or less there fails here, at import.
 (
@@ -17,6 +17,7 @@ from spanmeter.usage.span import Attributes, Scope, Span
     _set_attributes,
     _set_resource,
     _set_scope,
+    _set_captured,
 ) = (Span.__dict__[field.name].__set__ for field in fields(Span))
 
 _new = object.__new__
@@ -51,4 +52,5 @@ def make_span(
     _set_attributes(span, attributes)
     _set_resource(span, resource)
     _set_scope(span, scope)
+    _set_captured(span, NOTHING_CAPTURED)
     return span

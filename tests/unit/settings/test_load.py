@@ -61,6 +61,7 @@ def test_every_default() -> None:
         "send_timeout_s": 10.0,
         "settlement": SettlementMode.AUTO,
         "flush_ms": 100,
+        "stream_usage": True,
         "shutdown_s": 5.0,
         "enabled": True,
         "log_level": "INFO",

@@ -1,0 +1,69 @@
+"""The chunk that is taken out, of streams and of bytes in any pieces."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spanmeter_instrumentation.stream_filter import Response, is_extra
+
+KEPT = 'data: {"choices": [{"delta": {"content": "é\\u2028"}}], "usage": null}'
+EXTRA = 'data: {"choices": [], "usage": {"prompt_tokens": 1}}'
+FILTERED = 'data: {"choices": [], "prompt_filter_results": []}'
+DONE = "data: [DONE]"
+
+
+class Answer:
+    """An HTTP response that comes in the given pieces."""
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self.pieces = pieces
+
+    def iter_bytes(self) -> Any:
+        return iter(self.pieces)
+
+    def read(self) -> bytes:
+        return b"".join(self.pieces)
+
+    def iter_lines(self) -> Any:
+        return iter(self.read().decode().split("\n"))
+
+
+@given(st.lists(st.sampled_from([KEPT, FILTERED, EXTRA, ": ping"])), st.sampled_from(["\n", "\r\n"]), st.data())
+def test_bytes_in_any_pieces(events: list[str], newline: str, data: st.DataObject) -> None:
+    end = newline * 2
+    whole = "".join(event + end for event in [*events, DONE]).encode()
+    expected = "".join(event + end for event in [*events, DONE] if event != EXTRA).encode()
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=6)))
+    pieces = [whole[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
+    response = Response(Answer(pieces))
+    assert b"".join(response.iter_bytes()) == expected
+    assert response.read() == expected
+    if newline == "\n":
+        assert "\n".join(response.iter_lines()) == expected.decode()
+
+
+def test_what_is_not_whole_is_passed_on() -> None:
+    cut = f"{KEPT}\n\n{KEPT[:20]}".encode()
+    assert b"".join(Response(Answer([cut])).iter_bytes()) == cut
+    assert b"".join(Response(Answer([b"no events at all"])).iter_bytes()) == b"no events at all"
+
+
+@pytest.mark.parametrize(
+    ("chunk", "extra"),
+    [
+        ({"choices": [], "usage": {"prompt_tokens": 1}}, True),
+        ({"choices": [], "usage": None}, False),
+        ({"choices": [{}], "usage": {"prompt_tokens": 1}}, False),
+        ({"usage": {"prompt_tokens": 1}}, False),
+        (SimpleNamespace(choices=[], usage=object()), True),
+        (SimpleNamespace(choices=[], usage=None), False),
+        (SimpleNamespace(choices=[1], usage=object()), False),
+        (object(), False),
+    ],
+    ids=["extra", "azure-first", "with-choices", "no-choices", "object", "object-first", "object-choices", "other"],
+)
+def test_which_is_the_extra_one(chunk: object, extra: bool) -> None:
+    assert is_extra(chunk) is extra
