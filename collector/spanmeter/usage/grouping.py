@@ -143,9 +143,14 @@ def _join_nested(calls: Sequence[SpanFacts], traces: Mapping[bytes, Trace], join
     sums = []
     for key, inner in inside.items():
         outer = outer_of[key]
-        alike = [span for span in inner if same_model(_models(outer), _models(span))]
-        counted = [span for span in alike if call_of(span).usage is not None]
         usage = call_of(outer).usage
+        # With the very same counts it is the same call under any name: a fallback was answered by another model.
+        alike = [
+            span
+            for span in inner
+            if same_model(_models(outer), _models(span)) or (usage and _equal_counts(usage, call_of(span).usage))
+        ]
+        counted = [span for span in alike if call_of(span).usage is not None]
         if any(joined.of(span) is joined.of(outer) for span in inner):
             continue
         if usage is None or not counted:
@@ -259,6 +264,8 @@ def _of_different_tenants(one: SpanFacts, other: SpanFacts, traces: Mapping[byte
 
 
 def _nearest_tenant(span: SpanFacts, trace: Trace | None) -> str:
+    if call_of(span).mixes_up:
+        return ""
     if span.tenant or trace is None:
         return span.tenant
     return next((up.tenant for up in trace.ancestors(span) if up is not None and up.tenant), "")
