@@ -278,9 +278,8 @@ def _decide_others(trace: Trace, *, billed: Mapping[Key, str], rules: DecisionRu
 def _decide_sum(
     span: SpanFacts, trace: Trace, accounted: set[bytes], *, billed: Mapping[Key, str], rules: DecisionRules
 ) -> Decision:
-    if key_of(span) not in billed and any(
-        _is_part(trace.facts[span_id], span, trace) for span_id in accounted if span_id != span.span_id
-    ):
+    others = [trace.facts[span_id] for span_id in accounted if span_id != span.span_id]
+    if key_of(span) not in billed and any(_is_part(one, span, trace) or _hands_on(span, one) for one in others):
         return Decision(span=span, outcome=Outcome.AGGREGATE, reason=Reason.SUM)
     call = call_of(span)
     attribution = attribute(span, trace, default_subject=rules.default_subject)
@@ -299,6 +298,19 @@ def _is_part(part: SpanFacts, whole: SpanFacts, trace: Trace) -> bool:
     if any(up is not None and up.span_id == whole.span_id for up in trace.ancestors(part)):
         return True
     return not trace.is_whole(part) and whole.start_ns <= part.start_ns and part.end_ns <= whole.end_ns
+
+
+def _hands_on(step: SpanFacts, made: SpanFacts) -> bool:
+    """Whether a step of a chain only repeats what a call before it in the trace reported: LangSmith puts the usage of
+    a message on every run that has it for an output."""
+    usage, other = call_of(step).usage, call_of(made).usage
+    return (
+        not call_of(step).sole_source
+        and made.start_ns <= step.start_ns
+        and usage is not None
+        and other is not None
+        and (usage.all_input, usage.all_output) == (other.all_input, other.all_output)
+    )
 
 
 def _bears_usage(span: SpanFacts) -> bool:

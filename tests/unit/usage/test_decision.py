@@ -68,6 +68,15 @@ class TestOutcomes:
         assert (found[1].attribution.tenant, found[3].same_as) == ("acme", span_id(1))
         assert decided(mixed)[3].attribution.tenant == "initech"
 
+    def test_a_step_that_hands_on_a_call_s_counts_is_no_sum_without_calls(self) -> None:
+        # langsmith 0.15.1: with_structured_output's `_check_refusal` beside the model it checks.
+        made = facts(1, parent=9, tenant="acme")
+        step = facts(2, parent=9, tenant="acme", call=llm_call(role=Role.AGGREGATE))
+        other = facts(3, parent=9, tenant="acme", call=llm_call(11, 5, role=Role.AGGREGATE))
+        found = decided(made, step, other)
+        assert (found[2].outcome, found[2].reason) == (Outcome.AGGREGATE, Reason.SUM)
+        assert (found[3].outcome, found[3].reason) == (Outcome.PARKED, Reason.SOLE_AGGREGATE)
+
 
 class TestStanding:
     def test_the_innermost_bills_under_the_response_id_that_another_knows(self) -> None:

@@ -129,6 +129,14 @@ class TestSideBySide:
     def test_other_counts(self) -> None:
         assert len(groups(*self.pair(call=llm_call(11, 5)))) == 2
 
+    def test_a_prompt_of_no_tokens_is_an_unknown_one(self) -> None:
+        # langsmith 0.15.1 on langchain-anthropic's streams: no input tokens; anthropic 2.14.0's own span has them.
+        one, other = self.pair(call=llm_call(0, 5))
+        assert groups(one, other) == [keys(one, other)]
+        third = facts(3, trace=3, scope="third", service="shop", call=llm_call(99, 5), **at(20, 80))
+        assert len(groups(one, other, third)) == 2
+        assert len(groups(*self.pair(call=llm_call(0, 6)))) == 2
+
     def test_other_model(self) -> None:
         assert len(groups(*self.pair(call=llm_call(request_model="gpt-4o")))) == 2
 
