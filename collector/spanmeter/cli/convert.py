@@ -71,7 +71,11 @@ def _opened(path: str | None) -> BinaryIO:
 
     from spanmeter.errors import UsageError
 
+    file = Path(path or "")
     try:
-        return Path(path or "").open("wb")
+        if file.is_file() and file.stat().st_size and not file.read_bytes().startswith(b'{"requests":'):
+            # `convert --summary trace.bin` would otherwise end a recording.
+            raise UsageError(f"--summary {path}: this file is no summary, and is not overwritten")
+        return file.open("wb")
     except OSError as error:
         raise UsageError(f"--summary {path}: {error.strerror}") from error

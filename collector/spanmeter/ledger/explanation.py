@@ -43,6 +43,9 @@ def explanation(decision: Decision) -> Explanation:
             f"input {usage.input}, cache_read {usage.cache_read}, cache_write {usage.cache_write}, "
             f"output {usage.output}, reasoning {usage.reasoning}"
         )
+        if decision.billed_before.total:
+            before = decision.billed_before
+            tokens += f"; of these input {before.all_input} and output {before.all_output} were billed before"
     where = f"{found.where.value}{f', {found.key}' if found.key else ''}" if found.where is not None else ""
     return Explanation(
         trace_id=span.trace_id.hex(),

@@ -192,9 +192,7 @@ class _Round:
         made = events(decision, self._rules.events)
         there = {event_id: self._known[event_id] for event_id in self._ids(decision) if event_id in self._known}
         if there:
-            usage = decision.call.usage
-            assert usage is not None
-            same_counts = _sides(there) == (usage.all_input, usage.all_output)
+            same_counts = _sides(there) == (decision.usage.all_input, decision.usage.all_output)
             if same_counts or any(was.scope != decision.span.scope for was in there.values()):
                 return replace(decision, outcome=Outcome.DUPLICATE, reason=Reason.SAME_RESPONSE)
             own = span_identity(decision.span)

@@ -38,6 +38,16 @@ class Usage:
     def total(self) -> int:
         return self.all_input + self.all_output
 
+    def less(self, other: "Usage") -> "Usage":
+        """What this has beyond `other`, class by class, nowhere below zero."""
+        return Usage(
+            input=max(self.input - other.input, 0),
+            cache_read=max(self.cache_read - other.cache_read, 0),
+            cache_write=max(self.cache_write - other.cache_write, 0),
+            output=max(self.output - other.output, 0),
+            reasoning=max(self.reasoning - other.reasoning, 0),
+        )
+
 
 class Role(StrEnum):
     """What a span is to the bill."""
@@ -62,7 +72,9 @@ class LlmCall:
 
     `sole_source`: an aggregate that may be billed if no call below it bears usage. `estimated`: the instrumentation
     guessed, or is known to count wrongly here. `looks_back_ns`: the span reports on a call that was made so long
-    before it started at most.
+    before it started at most. `mixes_up`: of requests at the same time, the counts may be another's than the span's
+    place in the trace. `carried_on`: the reply asked for tools, and the next call in the same place reports this one's
+    counts and its own.
     """
 
     role: Role
@@ -80,6 +92,8 @@ class LlmCall:
     is_error: bool = False
     sole_source: bool = False
     looks_back_ns: int = 0
+    mixes_up: bool = False
+    carried_on: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from spanmeter.usage.attribution import Attribution, Where, attribute
-from spanmeter.usage.call import LlmCall, Role, SpanFacts
+from spanmeter.usage.call import LlmCall, Role, SpanFacts, Usage
 from spanmeter.usage.grouping import Bond, Group, Key, call_of, group_calls, key_of
 from spanmeter.usage.identity import is_specific, response_identity, span_identity
+from spanmeter.usage.loops import carried_over
 from spanmeter.usage.models import same_model
 from spanmeter.usage.outcome import Outcome, Reason
 from spanmeter.usage.trace import Trace
@@ -18,6 +19,7 @@ class Decision:
 
     For the span that is billed, `span` has what other records of the same call knew better: the parts of equal
     counts, the model, the provider. `same_as` is the span that stands for the call, where that is another one.
+    `billed_before` is what of the span's counts was billed by an earlier decision, for another span.
     """
 
     span: SpanFacts
@@ -26,10 +28,16 @@ class Decision:
     attribution: Attribution = Attribution()
     identity: str = ""
     same_as: bytes = b""
+    billed_before: Usage = Usage()
 
     @property
     def call(self) -> LlmCall:
         return call_of(self.span)
+
+    @property
+    def usage(self) -> Usage:
+        """What this decision is about, in tokens."""
+        return (self.call.usage or Usage()).less(self.billed_before)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,14 +69,39 @@ def decide(
     of spans billed by earlier decisions: they stand for their call.
     """
     grouping = group_calls(traces, older=older)
+    held = carried_over(span for group in grouping.groups for span in group.members.values())
     decisions: list[Decision] = []
     for group in grouping.groups:
         if any(key[0] in traces for key in group.members):
             decisions += _decide_group(group, traces, billed=billed, rules=rules)
+    if held:
+        decisions = _once_a_loop(decisions, held, billed)
     decisions += [_decide_summed_call(span, billed) for span in grouping.sums]
     for trace in traces.values():
         decisions += _decide_others(trace, billed=billed, rules=rules)
     return sorted(decisions, key=lambda one: (one.span.start_ns, one.span.trace_id, one.span.span_id))
+
+
+def _once_a_loop(decisions: list[Decision], held: Mapping[Key, SpanFacts], billed: Mapping[Key, str]) -> list[Decision]:
+    """The last call of a loop stands for all of it, but for what was billed before it came."""
+    within = {key_of(before): later for later, before in held.items()}
+    settled = []
+    for decision in decisions:
+        key = key_of(decision.span)
+        if key in billed or decision.outcome is Outcome.DUPLICATE:
+            settled.append(decision)
+        elif key in within:
+            part = Decision(
+                span=decision.span, outcome=Outcome.DUPLICATE, reason=Reason.CARRIED_OVER, same_as=within[key][1]
+            )
+            settled.append(part)
+        else:
+            before = held.get(key)
+            while before is not None and key_of(before) not in billed:
+                before = held.get(key_of(before))
+            usage = call_of(before).usage if before is not None else None
+            settled.append(replace(decision, billed_before=usage or Usage()))
+    return settled
 
 
 def _decide_summed_call(span: SpanFacts, billed: Mapping[Key, str]) -> Decision:
@@ -136,9 +169,9 @@ def _is_part_of_billed(span: SpanFacts, trace: Trace | None, billed: Mapping[Key
 
 def _standing(
     span: SpanFacts, traces: Mapping[bytes, Trace], billed: Mapping[Key, str]
-) -> tuple[bool, bool, bool, int, bool, int, bytes, bytes]:
-    """The greatest stands for its call: billed already, else with counts, measured rather than guessed, furthest
-    inside, with the provider's id, with most parts told apart. Ids decide between equals."""
+) -> tuple[bool, bool, bool, bool, int, bool, int, bytes, bytes]:
+    """The greatest stands for its call: billed already, else with counts, measured rather than guessed, in its own
+    place, furthest inside, with the provider's id, with most parts told apart. Ids decide between equals."""
     call = call_of(span)
     trace = traces.get(span.trace_id)
     depth = sum(1 for _ in trace.ancestors(span)) if trace is not None else 0
@@ -147,6 +180,7 @@ def _standing(
         key_of(span) in billed,
         call.usage is not None,
         not call.estimated,
+        not call.mixes_up,
         depth if _has_call_above(span, trace) else 0,
         is_specific(call.response_id),
         parts,
@@ -176,6 +210,7 @@ def _attribution(standing: SpanFacts, group: Group, traces: Mapping[bytes, Trace
     found = {
         key: attribute(span, traces.get(span.trace_id, Trace()), default_subject=rules.default_subject)
         for key, span in group.members.items()
+        if span is standing or not call_of(span).mixes_up
     }
     sure = {one.tenant for one in found.values() if one.where in (Where.CREDENTIAL, Where.SPAN, Where.ANCESTOR)}
     own = found[key_of(standing)]
@@ -243,9 +278,8 @@ def _decide_others(trace: Trace, *, billed: Mapping[Key, str], rules: DecisionRu
 def _decide_sum(
     span: SpanFacts, trace: Trace, accounted: set[bytes], *, billed: Mapping[Key, str], rules: DecisionRules
 ) -> Decision:
-    if key_of(span) not in billed and any(
-        _is_part(trace.facts[span_id], span, trace) for span_id in accounted if span_id != span.span_id
-    ):
+    others = [trace.facts[span_id] for span_id in accounted if span_id != span.span_id]
+    if key_of(span) not in billed and any(_is_part(one, span, trace) or _hands_on(span, one) for one in others):
         return Decision(span=span, outcome=Outcome.AGGREGATE, reason=Reason.SUM)
     call = call_of(span)
     attribution = attribute(span, trace, default_subject=rules.default_subject)
@@ -264,6 +298,19 @@ def _is_part(part: SpanFacts, whole: SpanFacts, trace: Trace) -> bool:
     if any(up is not None and up.span_id == whole.span_id for up in trace.ancestors(part)):
         return True
     return not trace.is_whole(part) and whole.start_ns <= part.start_ns and part.end_ns <= whole.end_ns
+
+
+def _hands_on(step: SpanFacts, made: SpanFacts) -> bool:
+    """Whether a step of a chain only repeats what a call before it in the trace reported: LangSmith puts the usage of
+    a message on every run that has it for an output."""
+    usage, other = call_of(step).usage, call_of(made).usage
+    return (
+        not call_of(step).sole_source
+        and made.start_ns <= step.start_ns
+        and usage is not None
+        and other is not None
+        and (usage.all_input, usage.all_output) == (other.all_input, other.all_output)
+    )
 
 
 def _bears_usage(span: SpanFacts) -> bool:

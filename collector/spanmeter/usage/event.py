@@ -11,7 +11,7 @@ from typing import Any
 
 from spanmeter.usage.call import LlmCall, TokenClass, Usage
 from spanmeter.usage.decision import Decision
-from spanmeter.usage.models import split_model
+from spanmeter.usage.models import implied_provider, split_model
 from spanmeter.usage.providers import konnect_provider
 
 ALL_CLASSES = tuple(TokenClass)
@@ -74,7 +74,7 @@ def events(decision: Decision, rules: EventRules) -> list[UsageEvent]:
     if rules.konnect_provider_names:
         provider = konnect_provider(provider)
     made = []
-    for token_class, tokens in counted(call.usage, rules.classes):
+    for token_class, tokens in counted(decision.usage, rules.classes):
         data: dict[str, Any] = {"type": rules.type_names.get(token_class, token_class.value), "tokens": tokens}
         for name, value in (("model", model), ("provider", provider), ("operation", call.operation)):
             if value:
@@ -115,8 +115,14 @@ def event_model(call: LlmCall) -> str:
 
 
 def event_provider(call: LlmCall) -> str:
-    """The provider that the instrumentation names, else the one in front of the model's name (`openai/gpt-4o`)."""
-    return call.provider or split_model(call.response_model)[0] or split_model(call.request_model)[0]
+    """The provider that the instrumentation names, else the one in front of the model's name (`openai/gpt-4o`), else
+    the one that the name itself gives away."""
+    models = (call.response_model, call.request_model)
+    return (
+        call.provider
+        or next((prefix for name in models if (prefix := split_model(name)[0])), "")
+        or next((implied for name in models if (implied := implied_provider(name))), "")
+    )
 
 
 def rfc3339(time_ns: int) -> str:

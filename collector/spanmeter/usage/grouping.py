@@ -143,9 +143,14 @@ def _join_nested(calls: Sequence[SpanFacts], traces: Mapping[bytes, Trace], join
     sums = []
     for key, inner in inside.items():
         outer = outer_of[key]
-        alike = [span for span in inner if same_model(_models(outer), _models(span))]
-        counted = [span for span in alike if call_of(span).usage is not None]
         usage = call_of(outer).usage
+        # With the very same counts it is the same call under any name: a fallback was answered by another model.
+        alike = [
+            span
+            for span in inner
+            if same_model(_models(outer), _models(span)) or (usage and _equal_counts(usage, call_of(span).usage))
+        ]
+        counted = [span for span in alike if call_of(span).usage is not None]
         if any(joined.of(span) is joined.of(outer) for span in inner):
             continue
         if usage is None or not counted:
@@ -176,12 +181,17 @@ def _outer_call(span: SpanFacts, trace: Trace) -> SpanFacts | None:
 def _join_side_by_side(calls: Sequence[SpanFacts], traces: Mapping[bytes, Trace], joined: _Joined) -> None:
     """Calls of different instrumentations in one service, one within the time of the other, with equal counts above
     zero, of the same model and not of different tenants, are the same call. Each is paired with one at most of every
-    other instrumentation, those closest in time first."""
+    other instrumentation, those closest in time first. No prompt has no tokens: where one is unknown, the output has
+    to do (LangChain's streams of Anthropic's models under LangSmith)."""
     by_counts: dict[tuple[str, int, int], list[SpanFacts]] = defaultdict(list)
     for span in calls:
         usage = call_of(span).usage
         if usage is not None:
             by_counts[span.service, usage.all_input, usage.all_output].append(span)
+    without_prompt = {(service, output) for service, prompt, output in by_counts if not prompt}
+    for (service, prompt, output), spans in list(by_counts.items()) if without_prompt else ():
+        if prompt and (service, output) in without_prompt:
+            by_counts[service, 0, output] += spans
     for spans in by_counts.values():
         if len({span.scope for span in spans}) < 2:
             continue
@@ -197,12 +207,18 @@ def _join_side_by_side(calls: Sequence[SpanFacts], traces: Mapping[bytes, Trace]
 
 
 def _can_be_one(first: Group, second: Group, traces: Mapping[bytes, Trace]) -> bool:
-    """Neither two provider ids nor two tenants, in all that the groups hold by now."""
+    """Neither two provider ids nor two tenants nor two prompts, in all that the groups hold by now."""
     for facts_of in (_specific_ids, lambda group: _tenants(group, traces)):
         one, other = facts_of(first), facts_of(second)
         if one and other and one != other:
             return False
-    return True
+    prompts, others = _prompts(first), _prompts(second)
+    return not prompts or not others or not prompts.isdisjoint(others)
+
+
+def _prompts(group: Group) -> set[int]:
+    usages = [call_of(span).usage for span in group.members.values()]
+    return {usage.all_input for usage in usages if usage is not None} - {0}
 
 
 def _specific_ids(group: Group) -> set[str]:
@@ -259,6 +275,8 @@ def _of_different_tenants(one: SpanFacts, other: SpanFacts, traces: Mapping[byte
 
 
 def _nearest_tenant(span: SpanFacts, trace: Trace | None) -> str:
+    if call_of(span).mixes_up:
+        return ""
     above = trace.ancestors(span) if trace is not None and not span.tenant else ()
     return span.tenant or next((up.tenant for up in above if up is not None and up.tenant), span.baggage_tenant)
 

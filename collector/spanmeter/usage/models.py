@@ -8,11 +8,27 @@ _VERSION = re.compile(r"(?:-v\d+)?:\d+[a-z]*$")
 _REGION = re.compile(r"^(?:us|eu|apac|ap|jp|au|global|us-gov)\.")
 _VENDOR = re.compile(r"^(?:ai21|amazon|anthropic|cohere|deepseek|meta|mistral|openai|qwen|stability|writer)\.")
 
+_BEDROCK_ID = re.compile(
+    r"^(?:arn:aws[\w-]*:bedrock:"
+    r"|(?:(?:us|eu|apac|ap|jp|au|global|us-gov)\.)?(?:ai21|amazon|anthropic|cohere|deepseek|meta|mistral|qwen|writer)\.[a-z])"
+)
+_SOLE_MAKERS = {
+    re.compile(r"^(?:(?:ft:)?gpt-(?!oss)|chatgpt-|o[134](?:-|$)|text-embedding-(?:3-|ada-))"): "openai",
+    re.compile(r"^claude-"): "anthropic",
+    re.compile(r"^gemini-"): "gcp.gen_ai",
+    re.compile(r"^grok-"): "x_ai",
+}
+"""Families of models that nobody but their maker and its partners serves, and the maker's semantic-convention name."""
+
+
+_RESOURCE_PATHS = ("accounts", "arn:", "endpoints", "locations", "models", "projects", "publishers", "tunedmodels")
+
 
 def split_model(name: str) -> tuple[str, str]:
-    """(prefix, model) of `provider/model`; the prefix is empty where there is none."""
+    """(prefix, model) of `provider/model`; the prefix is empty where there is none, or it begins a resource's path."""
     prefix, _, model = name.rpartition("/")
-    return prefix.partition("/")[0], model or name
+    first = prefix.partition("/")[0]
+    return "" if first.lower().startswith(_RESOURCE_PATHS) else first, model or name
 
 
 @functools.lru_cache(4096)
@@ -32,3 +48,13 @@ def same_model(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
     if not ones or not others:
         return True
     return any(a == b for a in ones for b in others)
+
+
+@functools.lru_cache(1024)
+def implied_provider(name: str) -> str:
+    """The provider that a model's name gives away: an id in Amazon Bedrock's form, or a family that is its maker's
+    alone, whose prices its partners (Azure, Vertex AI) follow. Empty for others, such as models with open weights."""
+    if _BEDROCK_ID.match(name.lower()):
+        return "aws.bedrock"
+    core = core_name(name)
+    return next((maker for family, maker in _SOLE_MAKERS.items() if family.match(core)), "")

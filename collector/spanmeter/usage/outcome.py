@@ -29,6 +29,7 @@ class Reason(StrEnum):
     OWN_CALL = "call"
     RESENT = "same span again"
     PART = "part of a sum that was billed"
+    CARRIED_OVER = "counted in the next call of its tool loop"
     SAME_RESPONSE = "same response id"
     NESTED = "same call further inside"
     SIDE_BY_SIDE = "same call side by side"

@@ -199,8 +199,16 @@ class TestConvert:
             "ignored": 0,
         }
         assert json.loads(run("convert", "--summary", "-", self.file(tmp_path, "json")).stderr) == document
+        assert run("convert", "--summary", summary, self.file(tmp_path, "json")).exit_code == 0  # may be made anew
         assert result.exit_code == 0
         assert run("convert", "--summary", tmp_path / "no" / "folder", summary.parent / "recorded.json").exit_code == 2
+
+    def test_summary_never_takes_the_place_of_a_recording(self, tmp_path: Path) -> None:
+        recording = self.file(tmp_path, "protobuf")
+        before = recording.read_bytes()
+        result = run("convert", "--summary", recording)
+        assert (result.exit_code, recording.read_bytes()) == (2, before)
+        assert "not overwritten" in result.stderr
 
     def test_nothing_to_convert(self) -> None:
         result = run("convert")

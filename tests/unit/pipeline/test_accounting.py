@@ -1,5 +1,7 @@
 from collections.abc import Iterable
 
+import pytest
+
 from spanmeter.pipeline.accounting import Arrival, Gathered, Rules, settle_traces
 from spanmeter.store.ledger import Settlement, Tally
 from spanmeter.usage.call import Role, SpanFacts
@@ -228,3 +230,17 @@ def test_default_subject_pays_for_those_that_name_nobody() -> None:
         rules=Rules(decisions=DecisionRules(default_subject="house")),
     )
     assert sorted({event.subject for event in books.events.values()}) == ["acme", "house"]
+
+
+@pytest.mark.parametrize(
+    "rounds", [[[1, 2, 3]], [[1], [2, 3]], [[1, 2], [3]], [[1], [2], [3]], [[1], [3], [2]], [[3], [1, 2]]]
+)
+def test_a_loop_of_running_totals_is_billed_once_whenever_its_calls_come(rounds: list[list[int]]) -> None:
+    # Spring AI 1.x: each call reports its own counts and those of the calls before it.
+    totals = {1: (100, 10), 2: (250, 15), 3: (450, 40)}
+    books = MemoryBooks()
+    for numbers in rounds:
+        calls = [(number, llm_call(*totals[number], carried_on=number < 3)) for number in numbers]
+        settle(books, *((number, facts(number, parent=9, tenant="acme", call=call)) for number, call in calls))
+    assert sum(tokens(books).values()) == 490
+    assert sum(books.spans().values()) == 3

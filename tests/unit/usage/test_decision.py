@@ -55,6 +55,28 @@ class TestOutcomes:
         assert (found[1].outcome, found[2].outcome) == (Outcome.DUPLICATE, Outcome.BILLED)
         assert found[1].same_as == span_id(2)
 
+    def test_a_record_that_mixes_up_requests_yields_to_another_s(self) -> None:
+        # mistralai 1.12.4 _hooks/tracing.py: of requests at the same time, one's counts come onto another's span.
+        acme = facts(1, trace=1, scope="openlit", tenant="acme", call=llm_call(400, 40))
+        other = facts(2, trace=2, scope="openlit", tenant="initech", call=llm_call(800, 20))
+        times = {"start_ns": acme.start_ns, "end_ns": acme.end_ns}
+        mixed = facts(
+            3, trace=2, parent=2, scope="sdk", tenant="initech", call=llm_call(400, 40, mixes_up=True), **times
+        )
+        found = decided(acme, other, mixed)
+        assert [found[number].outcome for number in (1, 2, 3)] == [Outcome.BILLED, Outcome.BILLED, Outcome.DUPLICATE]
+        assert (found[1].attribution.tenant, found[3].same_as) == ("acme", span_id(1))
+        assert decided(mixed)[3].attribution.tenant == "initech"
+
+    def test_a_step_that_hands_on_a_call_s_counts_is_no_sum_without_calls(self) -> None:
+        # langsmith 0.15.1: with_structured_output's `_check_refusal` beside the model it checks.
+        made = facts(1, parent=9, tenant="acme")
+        step = facts(2, parent=9, tenant="acme", call=llm_call(role=Role.AGGREGATE))
+        other = facts(3, parent=9, tenant="acme", call=llm_call(11, 5, role=Role.AGGREGATE))
+        found = decided(made, step, other)
+        assert (found[2].outcome, found[2].reason) == (Outcome.AGGREGATE, Reason.SUM)
+        assert (found[3].outcome, found[3].reason) == (Outcome.PARKED, Reason.SOLE_AGGREGATE)
+
 
 class TestStanding:
     def test_the_innermost_bills_under_the_response_id_that_another_knows(self) -> None:

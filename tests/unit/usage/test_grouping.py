@@ -72,8 +72,15 @@ class TestNested:
 
     def test_another_model_inside_is_another_call(self) -> None:
         outer = facts(1, scope="framework")
-        inner = facts(2, parent=1, scope="sdk", call=llm_call(request_model="omni-moderation"))
+        inner = facts(2, parent=1, scope="sdk", call=llm_call(8, 3, request_model="omni-moderation"))
         assert groups(outer, inner) == [keys(outer), keys(inner)]
+
+    def test_a_fallback_s_answer_is_the_same_call_under_the_name_asked_for(self) -> None:
+        # openinference-instrumentation-litellm 0.1.51: `completion` with `fallbacks` around two `acompletion`.
+        outer = facts(1, scope="oi", call=llm_call(500, 20, request_model="openai/a"))
+        failed = facts(2, parent=1, scope="oi", call=llm_call(usage=None, request_model="openai/a", is_error=True))
+        answered = facts(3, parent=1, scope="oi", call=llm_call(500, 20, request_model="openai/b"))
+        assert groups(outer, failed, answered) == [keys(outer, answered), keys(failed)]
 
     def test_an_agent_between_makes_calls_of_its_own(self) -> None:
         outer = facts(1, scope="framework")
@@ -121,6 +128,14 @@ class TestSideBySide:
 
     def test_other_counts(self) -> None:
         assert len(groups(*self.pair(call=llm_call(11, 5)))) == 2
+
+    def test_a_prompt_of_no_tokens_is_an_unknown_one(self) -> None:
+        # langsmith 0.15.1 on langchain-anthropic's streams: no input tokens; anthropic 2.14.0's own span has them.
+        one, other = self.pair(call=llm_call(0, 5))
+        assert groups(one, other) == [keys(one, other)]
+        third = facts(3, trace=3, scope="third", service="shop", call=llm_call(99, 5), **at(20, 80))
+        assert len(groups(one, other, third)) == 2
+        assert len(groups(*self.pair(call=llm_call(0, 6)))) == 2
 
     def test_other_model(self) -> None:
         assert len(groups(*self.pair(call=llm_call(request_model="gpt-4o")))) == 2

@@ -62,6 +62,27 @@ def test_provider_and_model_of_an_event() -> None:
     assert konnect_provider("OpenAI") == "openai"
 
 
+@pytest.mark.parametrize(
+    ("model", "provider"),
+    [
+        ("us.amazon.nova-pro-v1:0", "aws.bedrock"),
+        ("anthropic.claude-3-5-sonnet-20240620-v1:0", "aws.bedrock"),
+        ("arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-x", "aws.bedrock"),
+        ("gpt-4o-2024-08-06", "openai"),
+        ("ft:gpt-4o-mini-2024-07-18:acme::AbCd", "openai"),
+        ("claude-sonnet-4-5", "anthropic"),
+        ("models/gemini-2.5-flash", "gcp.gen_ai"),
+        ("azure/gpt-4o", "azure"),
+        ("gpt-oss-120b", ""),
+        ("accounts/fireworks/models/llama-v3", ""),
+        ("llama3.2", ""),
+    ],
+)
+def test_the_provider_that_a_model_s_name_gives_away(model: str, provider: str) -> None:
+    assert event_provider(llm_call(provider="", request_model=model)) == provider
+    assert event_provider(llm_call(provider="vllm", request_model=model)) == "vllm"
+
+
 def test_time_keeps_nanoseconds() -> None:
     assert rfc3339(1_700_000_000_000_000_001) == "2023-11-14T22:13:20.000000001Z"
 

@@ -1,9 +1,10 @@
 """LangSmith's OpenTelemetry export: `langsmith.span.kind` beside the conventions' attributes.
 
-Source: langsmith 0.15.0 _internal/otel/_otel_exporter.py: counts are set on any run whose outputs have them, so on
+Source: langsmith 0.15.1 _internal/otel/_otel_exporter.py: counts are set on any run whose outputs have them, so on
 chains that hand on a model's message too; retrievers get the operation `embeddings` and prompts `chat`; the details
-are Python's `str` of a dict. LangSmith's UsageMetadata, as LangChain's, includes cached tokens and reasoning. The
-outputs are in `gen_ai.completion`, with the id and the mark of LangChain's cache (see reply_text).
+are Python's `str` of a dict, and those of LangChain's models only in the run's metadata (`usage_metadata`, JSON).
+LangSmith's UsageMetadata, as LangChain's, includes cached tokens and reasoning. The outputs are in `gen_ai.completion`,
+with the id and the mark of LangChain's cache (see reply_text).
 """
 
 import ast
@@ -24,6 +25,7 @@ _STREAMED = "langsmith.request.streaming"
 _PROVIDER = "langsmith.metadata.ls_provider"
 _MODEL = "langsmith.metadata.ls_model_name"
 _OUTPUTS = "gen_ai.completion"
+_USAGE = "langsmith.metadata.usage_metadata"
 _INPUT_DETAILS = "gen_ai.usage.input_token_details"
 _OUTPUT_DETAILS = "gen_ai.usage.output_token_details"
 _CALLS = {"llm": "chat", "embedding": "embeddings"}
@@ -75,7 +77,13 @@ _PROVIDER_KEYS = ("gen_ai.provider.name", "gen_ai.system")
 
 
 def _read_counts(attributes: Attributes) -> tuple[Usage | None, str]:
-    details = {**_members(attributes.get(_INPUT_DETAILS)), **_members(attributes.get(_OUTPUT_DETAILS))}
+    reported = json_object(attributes.get(_USAGE))
+    details = {
+        **json_object(reported.get("input_token_details")),
+        **json_object(reported.get("output_token_details")),
+        **_members(attributes.get(_INPUT_DETAILS)),
+        **_members(attributes.get(_OUTPUT_DETAILS)),
+    }
     ephemeral = [
         value for name, value in details.items() if name.startswith("ephemeral_") and isinstance(value, int) and value
     ]
@@ -103,6 +111,7 @@ DIALECT = Dialect(
     name=NAME,
     keys=frozenset({_KIND}),
     markers=(_KIND,),
-    context=otel_genai.KEYS | frozenset({_STREAMED, _PROVIDER, _MODEL, _OUTPUTS, _INPUT_DETAILS, _OUTPUT_DETAILS}),
+    context=otel_genai.KEYS
+    | frozenset({_STREAMED, _PROVIDER, _MODEL, _OUTPUTS, _USAGE, _INPUT_DETAILS, _OUTPUT_DETAILS}),
     recognise=recognise,
 )

@@ -127,7 +127,7 @@ def recognise(span: Span) -> LlmCall | None:
         reason=reason,
         provider=maker.provider,
         operation=_CALLS.get(kind, ""),
-        request_model=text(attributes, "llm.request.model_name"),
+        request_model=text(attributes, "llm.request.model_name") or ("" if maker.model else _asked_for(span)),
         response_model=text(attributes, "llm.response.model_name") or maker.model,
         response_id=reply.response_id,
         streamed=reply.streamed or (usage is None and _is_stream(span)),
@@ -197,6 +197,11 @@ def _prompt_leaves_cache_out(span: Span, maker: _Maker) -> bool:
     if maker.package == "bedrock":
         return span.scope.name.startswith(_JAVASCRIPT_SCOPES)
     return maker.package == "pipecat" and maker.provider in _RAW_COUNTS
+
+
+def _asked_for(span: Span) -> str:
+    """The model among the parameters of the request: all that openinference-instrumentation-groq has of a stream."""
+    return text(json_object(span.attributes.get("llm.invocation_parameters")), "model")
 
 
 def _is_stream(span: Span) -> bool:

@@ -18,6 +18,10 @@ integration has a scope of its own, `openlit.instrumentation.<package>`; before 
 - Agents, crews, graphs and steps repeat counts: crewai, smolagents and browser_use report all that the object has ever
   used, langgraph the last message's, claude_agent_sdk a sub-agent's total as its input. Those of one run only are
   agno's, pydantic_ai's and agent_framework's.
+- The JavaScript one (openlit 1.15.0 dist/instrumentation/<package>/wrapper.js, scopes `@openlit/instrumentation-…`)
+  reads the same: cached tokens excluded for anthropic and bedrock, thoughts apart for google-ai; it writes cache counts
+  only above zero, so that a stream of the OpenAI SDK without any may be guessed. The SDK's calls come under the scope
+  of vllm, which patches it too. huggingface, replicate and transformers are always estimated.
 - Up to 1.33 the operation of embeddings was `embedding` (semcov/__init__.py, GEN_AI_TYPE_EMBEDDING).
 """
 
@@ -41,6 +45,8 @@ NAME = "openlit"
 
 _SCOPE = "openlit."
 _INTEGRATION = "openlit.instrumentation."
+_JAVASCRIPT = "@openlit/instrumentation-"
+_JAVASCRIPT_NAMES = {"google-ai": "google_ai_studio", "vllm": "openai"}
 _COUNTS = CountNames(
     input=COUNTS.input,
     output=COUNTS.output,
@@ -51,6 +57,7 @@ _COUNTS = CountNames(
 """Without `gen_ai.usage.total_tokens`: where it is not the provider's it is the sum of the two counts beside it."""
 _STREAMING = ("gen_ai.request.stream", "gen_ai.request.is_stream")
 
+_API = "openai.api.type"
 _FURTHER_CALLS = frozenset(
     {"audio", "image", "moderation", "realtime", "speech_to_text", "text_to_speech", "translate"}
 )
@@ -59,17 +66,17 @@ _CACHE_EXCLUDED = frozenset({"anthropic", "bedrock"})
 _CACHE_EXCLUDED_PROVIDERS = frozenset({"anthropic", "aws.bedrock"})
 _THOUGHTS_EXCLUDED = frozenset({"google_ai_studio", "google_adk"})
 _THOUGHTS_EXCLUDED_SYSTEMS = frozenset({"gemini"})
-_ALWAYS_ESTIMATED = frozenset({"claude_agent_sdk", "gpt4all", "transformers", "vllm"})
+_ALWAYS_ESTIMATED = frozenset({"claude_agent_sdk", "gpt4all", "huggingface", "replicate", "transformers", "vllm"})
 _EMBEDDINGS_ESTIMATED = frozenset({"ollama", "langchain", "oci_genai"})
 _RUNS_AS_SOLE_SOURCE = frozenset({"agent_framework", "agno", "pydantic_ai"})
 
 
 def recognise(span: Span) -> LlmCall | None:
     scope = span.scope.name
-    if not scope.startswith(_SCOPE):
+    if not scope.startswith((_SCOPE, _JAVASCRIPT)):
         return None
     attributes = span.attributes
-    integration = scope.removeprefix(_INTEGRATION).partition(".")[0] if scope.startswith(_INTEGRATION) else ""
+    integration = _integration(scope)
     named = text(attributes, "gen_ai.operation.name")
     operation = _OLD_OPERATIONS.get(named, named)
     system = text(attributes, "gen_ai.provider.name", "gen_ai.system")
@@ -106,6 +113,14 @@ def recognise(span: Span) -> LlmCall | None:
     )
 
 
+def _integration(scope: str) -> str:
+    """The instrumented package by its Python name; empty under the scope that all once shared."""
+    if scope.startswith(_JAVASCRIPT):
+        package = scope.removeprefix(_JAVASCRIPT)
+        return _JAVASCRIPT_NAMES.get(package, package.replace("-", "_"))
+    return scope.removeprefix(_INTEGRATION).partition(".")[0] if scope.startswith(_INTEGRATION) else ""
+
+
 def _role(operation: str) -> tuple[Role, str]:
     if operation in IGNORED:
         return Role.IGNORED, f"operation {operation}"
@@ -129,9 +144,14 @@ def _is_estimate(span: Span, integration: str, *, operation: str, provider: str,
         return integration in _EMBEDDINGS_ESTIMATED
     by_openai_sdk = integration == "openai" or (not integration and provider in ("openai", "azure.ai.openai"))
     reported = any(key in span.attributes for key in (*COUNTS.cache_read, *COUNTS.reasoning))
+    reported = reported or text(span.attributes, _API) == "responses"
     return by_openai_sdk and streamed and not reported
 
 
 DIALECT = Dialect(
-    name=NAME, keys=IDENTITY_KEYS | _COUNTS.keys() | set(_STREAMING), markers=("gen_ai.",), recognise=recognise
+    name=NAME,
+    keys=IDENTITY_KEYS | _COUNTS.keys() | set(_STREAMING),
+    markers=("gen_ai.",),
+    recognise=recognise,
+    context=frozenset({_API}),
 )

@@ -16,12 +16,14 @@ were `llm.usage.*`), @traceloop/instrumentation-* 0.27.0. What is particular:
 - openai/shared/chat_wrappers.py up to 0.43.1: streams are counted by tiktoken; from 0.44.0 the reply's usage is read.
 - langchain/callback_handler.py, on_llm_end: the response id comes from `llm_output`, which an answer from LangChain's
   own cache (langchain-core chat_models.py, _generate_with_cache) does not have.
-- crewai/instrumentation.py: an agent's counts are its language model's since it was made. agno/__init__.py: an
-  agent's or team's run reports its own metrics, also where no SDK beneath is instrumented.
+- crewai/instrumentation.py: an agent's counts are its language model's since it was made; a crew's, all its agents'
+  together, stand on its workflow as Python's text of CrewAI's UsageMetrics, and count a shared model twice.
+- agno/__init__.py: an agent's or team's run reports its own metrics, also where no SDK beneath is instrumented.
 - llamaindex/dispatcher_wrapper.py: every span is a workflow or a task, those of the language models included.
 - watsonx/__init__.py: making a model and asking for its details are marked as requests, too.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -79,6 +81,7 @@ _PACKAGES = frozenset(
 _KIND = "traceloop.span.kind"
 _REQUEST_TYPE = "llm.request.type"
 _FINISH_REASONS = "gen_ai.response.finish_reasons"
+_CREW_USAGE = "crewai.crew.token_usage"
 _STREAMING = ("gen_ai.is_streaming", "llm.is_streaming")
 _OLD_IDENTITY = ("llm.vendor", "llm.request.model", "llm.response.model")
 
@@ -91,6 +94,13 @@ _COUNTS = CountNames(
     total=COUNTS.total,
 )
 _WITHOUT_TOTAL = replace(_COUNTS, total=())
+_CREW_COUNTS = CountNames(
+    input=("prompt_tokens",),
+    output=("completion_tokens",),
+    cache_read=("cached_prompt_tokens",),
+    reasoning=("reasoning_tokens",),
+)
+_MEMBER = re.compile(r"(\w+)=(\d+)")
 
 _CACHE_EXCLUDED = frozenset({"bedrock", "@anthropic", "@bedrock"})
 _THOUGHTS_EXCLUDED = frozenset({"google_generativeai", "vertexai", "@google-generativeai", "@vertexai"})
@@ -152,6 +162,8 @@ def _role(operation: str, kind: str) -> tuple[Role, str]:
 
 
 def _read(attributes: Attributes, package: str) -> tuple[Usage | None, str]:
+    if package == "crewai" and _CREW_USAGE in attributes:
+        return read_counts(dict(_MEMBER.findall(text(attributes, _CREW_USAGE))), _CREW_COUNTS)
     if package in _CACHE_EXCLUDED:
         return read_counts(attributes, _WITHOUT_TOTAL, cache_included=False)
     if package in _THOUGHTS_EXCLUDED:
@@ -211,7 +223,9 @@ def _from_cache(span: Span, usage: Usage | None) -> bool:
 
 DIALECT = Dialect(
     name=NAME,
-    keys=IDENTITY_KEYS | _COUNTS.keys() | {_KIND, _REQUEST_TYPE, _FINISH_REASONS, *_STREAMING, *_OLD_IDENTITY},
-    markers=("gen_ai.", "llm.", "traceloop.span."),
+    keys=IDENTITY_KEYS
+    | _COUNTS.keys()
+    | {_KIND, _REQUEST_TYPE, _FINISH_REASONS, _CREW_USAGE, *_STREAMING, *_OLD_IDENTITY},
+    markers=("gen_ai.", "llm.", "traceloop.span.", _CREW_USAGE),
     recognise=recognise,
 )

@@ -109,6 +109,8 @@ def make_call(
     estimated: bool = False,
     sole_source: bool = False,
     looks_back_ns: int = 0,
+    mixes_up: bool = False,
+    carried_on: bool = False,
 ) -> LlmCall:
     """A call whose models, provider, operation and response id are read from the conventions' attributes where the
     arguments leave them open. `provider=""` says that what stands in the attribute is a framework's name."""
@@ -129,6 +131,8 @@ def make_call(
         is_error=span.is_error,
         sole_source=sole_source,
         looks_back_ns=looks_back_ns,
+        mixes_up=mixes_up,
+        carried_on=carried_on,
     )
 
 

@@ -2,7 +2,8 @@
 
 Source: anthropic 2.12.0 _tracing.py (SPAN_ATTRIBUTES) and lib/_tracing/_response.py (`gen_ai.usage.input_tokens` is the
 sum of the uncached and the cached); mistralai 1.12.4 extra/observability/otel.py (`prompt_tokens` beside
-`output_tokens`; the REST operation's name as the span's; conversations as `invoke_agent`), 3.7.0 (conventions' names);
+`output_tokens`; the REST operation's name as the span's; conversations as `invoke_agent`; _hooks/tracing.py: a client
+keeps one span, so that of requests at the same time one writes onto another's), 3.7.0 (conventions' names);
 opentelemetry-instrumentation-genai-anthropic 1.3b0 messages_extractors.py.
 
 Anthropic's streams begin with the input and a provisional output and end with the final counts and a stop reason
@@ -72,6 +73,7 @@ def recognise_mistral(span: Span) -> LlmCall | None:
         problem=problem,
         operation=operation,
         provider="mistral_ai",
+        mixes_up=True,
     )
 
 

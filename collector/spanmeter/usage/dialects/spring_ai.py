@@ -5,6 +5,10 @@ embedding/observation: all values are texts, absent ones `none`, or `null` where
 `embedding`, `image`, and `framework` for chat clients and advisors, which have no counts; provider names of its own
 (observation/conventions/AiProvider.java). The scope is the bridge's, Spring Boot's (org.springframework.boot).
 Anthropic's chat model leaves cached tokens out of the input and of the total.
+
+Up to 1.x (Spring Boot 3) a chat model runs tools itself and calls again, each time with an observation beside the last
+one; spring-ai-model, support/UsageCalculator.java, getCumulativeUsage: each reports the usage of those before it, too
+(captured with 1.1.2: finish reason `TOOL_CALLS`, Anthropic's `tool_use`). The scope's version is Spring Boot's.
 """
 
 from dataclasses import replace
@@ -15,7 +19,7 @@ from spanmeter.usage.dialects.dialect import Dialect
 from spanmeter.usage.dialects.otel_genai import COUNTS, make_call, read_counts
 from spanmeter.usage.dialects.provider_names import semconv_provider
 from spanmeter.usage.span import Attributes, Span
-from spanmeter.usage.values import text, truth
+from spanmeter.usage.values import text, truth, version
 
 NAME = "spring-ai"
 SCOPE = "org.springframework.boot"
@@ -23,6 +27,9 @@ _OPERATIONS = {"chat": "chat", "embedding": "embeddings", "text_completion": "te
 _ABSENT = ("none", "null")
 _FRAMEWORK = "spring_ai"
 _TOTAL_WITHOUT_CACHE = "anthropic"
+_FINISH_REASONS = "gen_ai.response.finish_reasons"
+_TOOLS_WANTED = ("tool_calls", "tool_use", "toolcalls", "tool_call")
+_SUMS_UNTIL = (4,)
 
 
 def recognise(span: Span) -> LlmCall | None:
@@ -49,7 +56,14 @@ def recognise(span: Span) -> LlmCall | None:
         operation=_OPERATIONS.get(operation, operation),
         reason="" if is_call else f"operation {operation}",
         streamed=truth(attributes, "gen_ai.request.stream"),
+        carried_on=is_call and _is_carried_on(span),
     )
+
+
+def _is_carried_on(span: Span) -> bool:
+    reasons = span.attributes.get(_FINISH_REASONS)
+    shown = (reasons if isinstance(reasons, str) else " ".join(map(str, reasons or ()))).lower()  # type: ignore[arg-type]
+    return version(span.scope.version) < _SUMS_UNTIL and any(reason in shown for reason in _TOOLS_WANTED)
 
 
 def _read(attributes: Attributes, provider: str) -> tuple[Usage | None, str]:
@@ -58,4 +72,6 @@ def _read(attributes: Attributes, provider: str) -> tuple[Usage | None, str]:
     return read_counts(attributes)
 
 
-DIALECT = Dialect(name=NAME, keys=otel_genai.KEYS, markers=otel_genai.DIALECT.markers, recognise=recognise)
+DIALECT = Dialect(
+    name=NAME, keys=otel_genai.KEYS | {_FINISH_REASONS}, markers=otel_genai.DIALECT.markers, recognise=recognise
+)

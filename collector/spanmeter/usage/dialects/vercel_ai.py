@@ -32,6 +32,7 @@ _CALLS = {
     ".doEmbed": "embeddings",
 }
 
+_MODE = "ai.settings.mode"
 _INPUT = ("ai.usage.inputTokens", "ai.usage.promptTokens", "gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")
 _EMBEDDED = ("ai.usage.tokens",)
 _OUTPUT = (
@@ -135,8 +136,9 @@ def _excludes_cache(span: Span, operation: str, told: _Metadata, input_tokens: i
     if told.input is not None:
         return input_tokens < told.input + cached
     provider = text(span.attributes, "ai.model.provider", "gen_ai.system")
-    # Objects look the same in versions 5 and 6, so what cannot be known is not billed on top.
-    return ("anthropic" in provider or "bedrock" in provider) and "Object" not in operation
+    # Objects look the same in versions 5 and 6, so what cannot be known is not billed on top. Only 4's have a mode.
+    is_known = "Object" not in operation or _MODE in span.attributes
+    return ("anthropic" in provider or "bedrock" in provider) and is_known
 
 
 def _read_metadata(span: Span) -> _Metadata:
@@ -178,7 +180,7 @@ DIALECT = Dialect(
     keys=frozenset({_OPERATION}) | {key for key in _COUNT_KEYS if key.startswith("ai.usage.")},
     markers=("ai.operationId", "ai.usage."),
     context=_IDENTITY_KEYS
-    | {_METADATA}
+    | {_METADATA, _MODE}
     | {key for key in _COUNT_KEYS if not key.startswith("ai.usage.")}
     | {"gen_ai.request.model", "gen_ai.response.model", "gen_ai.response.id"},
     recognise=recognise,

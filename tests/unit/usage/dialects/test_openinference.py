@@ -213,3 +213,14 @@ def test_decisions_are_calls_where_they_are_counted() -> None:
     }
     call = known(span_of("openinference.instrumentation.typesafe", "decide", attributes))
     assert (call.role, call.operation, call.usage) == (Role.CALL, "decide", Usage(input=12, output=3))
+
+
+def test_the_model_asked_for_is_among_the_parameters() -> None:
+    """openinference-instrumentation-groq 0.1.33: all that a stream's span has of its model."""
+    attributes: dict[str, AttributeValue] = {
+        "openinference.span.kind": "LLM",
+        "llm.invocation_parameters": '{"model": "llama-3.3-70b-versatile", "stream": true}',
+    }
+    call = known(span_of("openinference.instrumentation.groq", "Completions", attributes))
+    assert (call.usage, call.request_model, call.provider) == (None, "llama-3.3-70b-versatile", "groq")
+    assert call.streamed

@@ -100,3 +100,17 @@ def test_an_answer_from_langchain_s_cache_is_told_by_its_time() -> None:
     assert known(replace(span, end_ns=span.start_ns + 20_000_000)).role is Role.CALL
     named = replace(fast, attributes=CHAT | {"gen_ai.response.id": "chatcmpl-own"})
     assert known(named).role is Role.CALL
+
+
+def test_the_javascript_one_reads_the_same() -> None:
+    """openlit 1.15.0 for JavaScript, whose vllm integration is what patches the OpenAI SDK last."""
+    scope = "@openlit/instrumentation-"
+    claude = known(span_of(scope + "anthropic", "chat m", CHAT | CACHE | {"gen_ai.provider.name": "anthropic"}))
+    assert claude.usage == Usage(input=100, cache_read=30, cache_write=10, output=20)
+    gemini = known(span_of(scope + "google-ai", "chat m", CHAT | {"gen_ai.usage.reasoning_tokens": 7}))
+    assert gemini.usage == Usage(input=100, output=20, reasoning=7)
+    guessed = known(span_of(scope + "vllm", "chat m", CHAT | {"gen_ai.request.is_stream": True}))
+    told = known(span_of(scope + "vllm", "chat m", CHAT | {"gen_ai.usage.cache_read.input_tokens": 30}))
+    responses = known(span_of(scope + "openai", "chat m", CHAT | {"openai.api.type": "responses"}))
+    whole = known(span_of(scope + "openai", "chat m", CHAT | {"gen_ai.request.stream": False}))
+    assert [call.estimated for call in (guessed, told, responses, whole)] == [True, False, False, False]

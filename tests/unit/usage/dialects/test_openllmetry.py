@@ -150,3 +150,17 @@ def test_langchain_s_cache_answers_at_once_and_without_an_id() -> None:
     assert (cached.role, bool(cached.reason)) == (Role.IGNORED, True)
     assert known(langchain(300_000_000)).role is Role.CALL
     assert known(langchain(300_000, **{"gen_ai.response.id": "chatcmpl-1"})).role is Role.CALL
+
+
+def test_a_crew_s_sum_is_python_s_text() -> None:
+    """opentelemetry-instrumentation-crewai 0.62.4 with crewai's UsageMetrics; it waits where no call is below it."""
+    attributes: dict[str, AttributeValue] = {
+        "gen_ai.operation.name": "invoke_agent",
+        "crewai.crew.token_usage": "total_tokens=6252 prompt_tokens=5003 cached_prompt_tokens=3 completion_tokens=1249 "
+        "reasoning_tokens=9 cache_creation_tokens=0 successful_requests=2",
+    }
+    crew = known(span_of(PYTHON + "crewai.instrumentation", "crewai.workflow", attributes))
+    assert crew.usage == Usage(input=5000, cache_read=3, output=1240, reasoning=9)
+    assert (crew.role, crew.sole_source) == (Role.AGGREGATE, False)
+    odd = attributes | {"crewai.crew.token_usage": "None"}
+    assert recognised(span_of(PYTHON + "crewai.instrumentation", "crewai.workflow", odd)) is None

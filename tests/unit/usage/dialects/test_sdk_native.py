@@ -47,6 +47,7 @@ def test_mistral_mixes_names_and_leaves_the_operation_out() -> None:
     embedding = known(span_of(MISTRAL, "embeddings_v1_embeddings_post", attributes))
     assert (chat.usage, chat.operation) == (Usage(input=11, output=4), "chat")
     assert embedding.operation == "embeddings"
+    assert chat.mixes_up
 
 
 def test_a_conversation_with_mistral_s_agents_is_one_request() -> None:

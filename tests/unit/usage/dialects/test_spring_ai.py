@@ -47,3 +47,15 @@ def test_clients_and_pictures_are_no_llm_spans() -> None:
     for operation in ("framework", "image"):
         attributes = {"gen_ai.operation.name": operation, "gen_ai.system": "spring_ai"}
         assert recognised(span_of(SCOPE, operation, attributes)) is None
+
+
+def test_a_call_that_asks_for_tools_is_carried_on_up_to_version_1() -> None:
+    """Spring Boot 3 has Spring AI 1, whose UsageCalculator.getCumulativeUsage adds up; Boot 4 has Spring AI 2."""
+    for reasons in ('["TOOL_CALLS"]', '["tool_use"]', ["TOOL_CALLS"]):
+        asking = CHAT | {"gen_ai.response.finish_reasons": reasons}
+        assert known(span_of(SCOPE, "chat", asking, version="3.5.7")).carried_on
+        assert not known(span_of(SCOPE, "chat", asking, version="4.0.7")).carried_on
+    assert not known(
+        span_of(SCOPE, "chat", CHAT | {"gen_ai.response.finish_reasons": '["STOP"]'}, version="3.5.7")
+    ).carried_on
+    assert not known(span_of(SCOPE, "chat", CHAT, version="3.5.7")).carried_on

@@ -31,6 +31,13 @@ def test_langsmith_s_details_are_python() -> None:
     assert (call.role, call.operation, call.provider) == (Role.CALL, "chat", "aws.bedrock")
 
 
+def test_langsmith_s_details_may_be_in_the_metadata_only() -> None:
+    """langsmith 0.15.1 on a run of langchain-openai's."""
+    metadata = '{"input_tokens":100,"input_token_details":{"cache_read":40},"output_token_details":{"reasoning":5}}'
+    call = langsmith("llm", LANGSMITH | {"langsmith.metadata.usage_metadata": metadata})
+    assert call.usage == Usage(input=60, cache_read=40, output=15, reasoning=5)
+
+
 def test_langsmith_s_cache_writes_by_lifetime() -> None:
     details: dict[str, AttributeValue] = {
         "gen_ai.usage.input_token_details": "{'cache_creation': 0, 'ephemeral_5m_input_tokens': 4}"

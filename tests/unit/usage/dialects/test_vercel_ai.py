@@ -74,6 +74,16 @@ def test_version_6_includes_the_cache() -> None:
     assert usage == Usage(input=100, cache_read=30, cache_write=4, output=20)
 
 
+def test_version_4_leaves_the_cache_out_of_objects_too() -> None:
+    """ai 4.3.19 with @ai-sdk/anthropic 1.2.12, whose metadata has no usage object; only its objects have a mode."""
+    attributes: dict[str, AttributeValue] = {"ai.usage.promptTokens": 100, "ai.usage.completionTokens": 20}
+    metadata = {"anthropic": {"cacheCreationInputTokens": 4, "cacheReadInputTokens": 30}}
+    call = call_of(
+        "ai.generateObject.doGenerate", "anthropic.messages", attributes | {"ai.settings.mode": "tool"}, metadata
+    )
+    assert call.usage == Usage(input=100, cache_read=30, cache_write=4, output=20)
+
+
 def test_gemini_s_thoughts() -> None:
     streamed = V5_STREAM | {"ai.usage.reasoningTokens": 30, "ai.usage.totalTokens": 150}
     assert call_of(STREAM, "google.generative-ai", streamed).usage == Usage(input=100, output=20, reasoning=30)
