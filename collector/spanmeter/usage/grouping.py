@@ -79,7 +79,13 @@ def group_calls(traces: Mapping[bytes, Trace], *, older: Iterable[SpanFacts] = (
     sums = _join_nested(calls, traces, joined)
     summed = {key_of(span) for span in sums}
     _join_side_by_side([span for span in calls if key_of(span) not in summed], traces, joined)
-    return Grouping([group for group in joined.groups() if not summed & group.members.keys()], sums)
+    groups, sums = [], []
+    for group in joined.groups():
+        if summed & group.members.keys():  # further records of the sum are sums too
+            sums += group.members.values()
+        else:
+            groups.append(group)
+    return Grouping(groups, sums)
 
 
 def _is_call(span: SpanFacts) -> bool:
@@ -168,7 +174,7 @@ def _join_nested(calls: Sequence[SpanFacts], traces: Mapping[bytes, Trace], join
 def _outer_call(span: SpanFacts, trace: Trace) -> SpanFacts | None:
     """The nearest ancestor that is a call; none where an agent or a tool lies between: that makes calls of its own."""
     for ancestor in trace.ancestors(span):
-        if ancestor is not None and ancestor.call is not None:
+        if ancestor is not None and (ancestor.is_tool or ancestor.call is not None):
             return ancestor if _is_call(ancestor) else None
     return None
 

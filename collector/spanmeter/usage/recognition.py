@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from spanmeter.usage.call import SpanFacts
+from spanmeter.usage.call import Role, SpanFacts
 from spanmeter.usage.dialects import DIALECTS
 from spanmeter.usage.dialects.dialect import Dialect
 from spanmeter.usage.span import Attributes, AttributeValue, Span, Vocabulary
@@ -50,11 +50,14 @@ class Recogniser:
             call = dialect.recognise(span)
             if call is not None:
                 break
+        is_tool = call is not None and call.role is Role.TOOL
+        if is_tool:
+            call = None
         named = find_tenant(span.attributes, self.tenant_attributes)
         dimensions = tuple(
             (name, shown) for name, key in self.dimensions.items() if (shown := _dimension(span, key)) is not None
         )
-        if call is None and named is _NOBODY and not dimensions:
+        if call is None and not is_tool and named is _NOBODY and not dimensions:
             return None
         resource = find_tenant(span.resource, self.tenant_attributes)
         facts = SpanFacts(
@@ -75,6 +78,7 @@ class Recogniser:
             credential_tenant=credential_tenant,
             dimensions=dimensions,
             hints=() if named.tenant or call is None else _hints(span),
+            is_tool=is_tool,
             call=call,
         )
         return facts if _is_encodable(facts) else _mended(facts)

@@ -53,6 +53,25 @@ class TestSameResponse:
 
 
 class TestNested:
+    def test_a_tool_s_calls_are_its_own(self) -> None:
+        # google-adk 1.20 to 2.3, flows/llm_flows/base_llm_flow.py: tools run inside `generate_content`.
+        outer = facts(1, scope="adk", call=llm_call(100, 20), **at(0, 900))
+        tool = facts(2, parent=1, call=None, is_tool=True, **at(100, 800))
+        inner = [
+            facts(n, parent=2, scope="adk", call=llm_call(n * 100, 20), **at(n * 100, n * 100 + 90)) for n in (3, 4)
+        ]
+        assert groups(outer, tool, *inner) == [keys(outer), keys(inner[0]), keys(inner[1])]
+
+    def test_a_further_record_of_a_sum_is_a_sum(self) -> None:
+        wrapper = facts(1, scope="framework", call=llm_call(300, 40), **at(0, 900))
+        outer = facts(2, parent=1, scope="framework", call=llm_call(300, 40), **at(0, 900))
+        inner = [
+            facts(n, parent=2, scope="sdk", call=llm_call(n * 50, 20), **at(n * 100, n * 100 + 90)) for n in (3, 4)
+        ]
+        grouping = group_calls(traces(wrapper, outer, *inner))
+        assert {key_of(span) for span in grouping.sums} == keys(wrapper, outer)
+        assert len(grouping.groups) == 2
+
     def test_equal_counts(self) -> None:
         outer = facts(1, scope="framework", **at(0, 100))
         inner = facts(2, parent=1, scope="sdk", **at(10, 90))

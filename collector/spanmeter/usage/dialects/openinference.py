@@ -14,6 +14,8 @@ _genai_conversion.py (on request the same counts once more under `gen_ai.*`); an
   made by a subprocess, so that the AGENT span is the only record;
 - agno 1.0.15 _model_wrapper.py (agno's own metrics: for Claude agno 3.1 passes on Anthropic's and Bedrock's counts, and
   a total without cached tokens);
+- haystack 0.1.46 _wrappers.py, _get_output_attributes (the output of an embedder, whose counts are in none of the
+  attributes, is in `output.value` with the vectors masked; haystack-ai 3.4.1 components/embedders: `meta.usage`);
 - vertexai 0.1.29, langchain 0.1.80 and llama-index 4.6.1 (Gemini's candidates without thoughts);
 - the processors for openlit, openllmetry, pydantic-ai, strands-agents, agent-framework and google-adk add their
   attributes to spans of another vocabulary: that one is believed, it knows what its spans are.
@@ -21,6 +23,7 @@ Envoy AI Gateway (c217da8 internal/tracing/openinference) adds the kind TOKEN_CO
 `cache_creation`. `prompt_details.cache_input` is never read: the instrumentation for LiteLLM writes text tokens there.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from spanmeter.usage.call import LlmCall, Role, Usage
@@ -30,7 +33,8 @@ from spanmeter.usage.dialects.gemini import with_thoughts
 from spanmeter.usage.dialects.otel_genai import CountNames, make_call, read_counts
 from spanmeter.usage.dialects.provider_names import semconv_provider
 from spanmeter.usage.dialects.reply_text import read_reply
-from spanmeter.usage.span import Span
+from spanmeter.usage.dialects.reply_usage import read_reply_usage
+from spanmeter.usage.span import AttributeValue, Span
 from spanmeter.usage.values import count, json_object, text, version
 
 NAME = "openinference"
@@ -176,11 +180,18 @@ def _read_counts(span: Span, maker: _Maker) -> tuple[Usage | None, str]:
     if _total_leaves_cache_out(span, maker):
         return read_counts(span.attributes, _COUNTS_WITHOUT_TOTAL, cache_included=False)
     usage, problem = read_counts(span.attributes, COUNTS, cache_included=not _prompt_leaves_cache_out(span, maker))
+    if usage is None and not problem and maker.package == "haystack" and text(span.attributes, _KIND) == "EMBEDDING":
+        return read_reply_usage(json_object(_output_meta(span).get("usage")))
     usage = with_thoughts(usage, span.attributes, total=_TOTAL, model=maker.model)
     total = 0 if usage is None else count(span.attributes, _TOTAL) or 0
     if usage is not None and total > usage.total and maker.package in _TOTALS_WITH_CACHE:
         usage = replace(usage, input=usage.input + total - usage.total)
     return usage, problem
+
+
+def _output_meta(span: Span) -> Mapping[str, AttributeValue]:
+    """What a Haystack component says about its output."""
+    return json_object(json_object(span.attributes.get("output.value")).get("meta"))
 
 
 def _total_leaves_cache_out(span: Span, maker: _Maker) -> bool:

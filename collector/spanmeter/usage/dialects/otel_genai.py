@@ -63,6 +63,8 @@ AGGREGATES = frozenset({"invoke_agent", "create_agent", "invoke_workflow", "plan
 # instrumentations should not report usage on it; token counting endpoints report what a call would have used.
 IGNORED = frozenset({"execute_tool", "retrieval", "rerank", "count_tokens", "tokenize", "fetch_response"})
 
+TOOL = "execute_tool"
+
 IDENTITY_KEYS = frozenset(
     {
         "gen_ai.operation.name",
@@ -84,7 +86,7 @@ def recognise(span: Span) -> LlmCall | None:
     has_counts = usage is not None or bool(problem)
     if operation in AGGREGATES or operation in IGNORED:
         if not has_counts:
-            return None
+            return make_call(span, dialect=NAME, role=Role.TOOL, usage=None) if operation == TOOL else None
         role = Role.AGGREGATE if operation in AGGREGATES else Role.IGNORED
         return make_call(span, dialect=NAME, role=role, usage=usage, problem=problem, reason=f"operation {operation}")
     if operation in CALLS or has_counts:
