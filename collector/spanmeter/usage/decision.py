@@ -260,9 +260,11 @@ def _decide_sum(
 
 
 def _is_part(part: SpanFacts, whole: SpanFacts, trace: Trace) -> bool:
-    """Below it; or, where the part's chain of parents is broken, within its time."""
-    if any(up is not None and up.span_id == whole.span_id for up in trace.ancestors(part)):
-        return True
+    """Below it, and not the work of a tool that it ran; or, where the part's chain of parents is broken, within its
+    time."""
+    for up in trace.ancestors(part):
+        if up is not None and (up.is_tool or up.span_id == whole.span_id):
+            return not up.is_tool
     return not trace.is_whole(part) and whole.start_ns <= part.start_ns and part.end_ns <= whole.end_ns
 
 

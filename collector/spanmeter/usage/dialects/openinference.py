@@ -19,6 +19,8 @@ _genai_conversion.py (on request the same counts once more under `gen_ai.*`); an
 - vertexai 0.1.29, langchain 0.1.80 and llama-index 4.6.1 (Gemini's candidates without thoughts);
 - the processors for openlit, openllmetry, pydantic-ai, strands-agents, agent-framework and google-adk add their
   attributes to spans of another vocabulary: that one is believed, it knows what its spans are.
+Guardrails (guardrails-ai 0.11.0 telemetry/runner_tracing.py, trace_call) writes the same names on spans of its own, all
+of kind GUARDRAIL: of these `call` is one request to a model.
 Envoy AI Gateway (c217da8 internal/tracing/openinference) adds the kind TOKEN_COUNTER and calls cache writes
 `cache_creation`. `prompt_details.cache_input` is never read: the instrumentation for LiteLLM writes text tokens there.
 """
@@ -60,6 +62,7 @@ _CALLS_WITHOUT_COUNTS = frozenset({"LLM", "EMBEDDING"})
 _PYTHON_SCOPES = "openinference.instrumentation."
 _JAVASCRIPT_SCOPES = "@arizeai/openinference-instrumentation-"
 _OWN_SCOPES = (_PYTHON_SCOPES, "@arizeai/")
+_GUARDRAILS_CALL = ("guardrails-ai", "call")
 _SOLE_SOURCES = ("claude_agent_sdk", "claude-agent-sdk")
 _CLAUDE_SDK_INCLUDES_CACHE = (0, 1, 13)
 _RAW_COUNTS = frozenset({"anthropic", "aws.bedrock", "gcp.vertex_ai"})
@@ -171,7 +174,7 @@ def _role(span: Span, kind: str, maker: _Maker) -> tuple[Role, str]:
         return Role.IGNORED, "counts tokens, calls no model"
     if maker.package == "llama_index" and method.startswith("_prepare_"):
         return Role.IGNORED, "prepares a request"
-    if kind in _CALLS:
+    if kind in _CALLS or (span.scope.name, span.name) == _GUARDRAILS_CALL:
         return Role.CALL, ""
     return Role.AGGREGATE, f"kind {kind}"
 

@@ -63,6 +63,13 @@ def test_counts_of_haystack_s_embedders_are_in_the_output_only() -> None:
     assert recognised(span_of(scope, "Pipeline", pipeline)) is None
 
 
+def test_guardrails_own_spans_are_calls_where_it_asks_the_model() -> None:
+    # guardrails-ai 0.11.0 telemetry/runner_tracing.py: guard > step > call, all of one kind
+    attributes = counts(100, 20, total=120) | {KIND: "GUARDRAIL"}
+    assert known(span_of("guardrails-ai", "call", attributes)).role is Role.CALL
+    assert known(span_of("guardrails-ai", "guard", attributes)).role is Role.AGGREGATE
+
+
 @pytest.mark.parametrize(
     ("provider", "system", "expected"),
     [
