@@ -62,7 +62,7 @@ class LlmCall:
 
     `sole_source`: an aggregate that may be billed if no call below it bears usage. `estimated`: the instrumentation
     guessed, or is known to count wrongly here. `looks_back_ns`: the span reports on a call that was made so long
-    before it started at most.
+    before it started at most. `looks_ahead_ns`: it ends before its call begins, so long at most.
     """
 
     role: Role
@@ -80,6 +80,7 @@ class LlmCall:
     is_error: bool = False
     sole_source: bool = False
     looks_back_ns: int = 0
+    looks_ahead_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

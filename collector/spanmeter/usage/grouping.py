@@ -226,7 +226,7 @@ def _overlapping(spans: Sequence[SpanFacts]) -> Iterator[tuple[SpanFacts, SpanFa
     ordered = sorted(spans, key=lambda span: (_reach_ns(span), key_of(span)))
     open_: list[SpanFacts] = []
     for span in ordered:
-        open_ = [earlier for earlier in open_ if earlier.end_ns + SLACK_NS >= _reach_ns(span)]
+        open_ = [earlier for earlier in open_ if _reach_end_ns(earlier) >= _reach_ns(span)]
         for earlier in open_[-MOST_NEIGHBOURS:]:
             yield earlier, span
         open_.append(span)
@@ -234,6 +234,10 @@ def _overlapping(spans: Sequence[SpanFacts]) -> Iterator[tuple[SpanFacts, SpanFa
 
 def _reach_ns(span: SpanFacts) -> int:
     return span.start_ns - max(SLACK_NS, call_of(span).looks_back_ns)
+
+
+def _reach_end_ns(span: SpanFacts) -> int:
+    return span.end_ns + max(SLACK_NS, call_of(span).looks_ahead_ns)
 
 
 def _distance_ns(one: SpanFacts, other: SpanFacts) -> int:
@@ -252,10 +256,11 @@ def side_by_side(one: SpanFacts, other: SpanFacts) -> bool:
 
 
 def _within(inner: SpanFacts, outer: SpanFacts) -> bool:
-    """In time. A span that reports on an earlier call reaches back before its start, and may be as long as its call."""
-    back = call_of(outer).looks_back_ns
-    if back:
-        return outer.start_ns - back <= inner.start_ns and inner.start_ns <= outer.end_ns
+    """In time. A span that reports on an earlier call reaches back before its start, one that ends before its call
+    begins reaches ahead; the call may be as long as it likes."""
+    back, ahead = call_of(outer).looks_back_ns, call_of(outer).looks_ahead_ns
+    if back or ahead:
+        return outer.start_ns - back <= inner.start_ns and inner.start_ns <= outer.end_ns + ahead
     return outer.start_ns - SLACK_NS <= inner.start_ns and inner.end_ns <= outer.end_ns + SLACK_NS
 
 

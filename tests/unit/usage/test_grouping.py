@@ -121,6 +121,14 @@ class TestNested:
 
 
 class TestSideBySide:
+    def test_one_that_ends_before_its_call_begins(self) -> None:
+        # openinference-instrumentation-llama-index 4.6.1: a stream's span ends when the generator is made
+        ahead = facts(1, scope="llama_index", call=llm_call(looks_ahead_ns=1000 * MS), **at(0, 1))
+        call = facts(2, scope="openai", **at(30, 900))
+        later = facts(3, scope="openai", **at(1500, 1900))
+        assert groups(ahead, call, later) == [keys(ahead, call), keys(later)]
+        assert len(groups(ahead, later)) == 2
+
     def pair(self, **changes: object) -> tuple[SpanFacts, SpanFacts]:
         one = facts(1, trace=1, scope="framework", service="shop", **at(0, 100))
         given: dict[str, object] = {"trace": 2, "scope": "sdk", "service": "shop", **at(10, 90)} | changes

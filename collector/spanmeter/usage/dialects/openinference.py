@@ -3,7 +3,8 @@
 Source: openinference-semantic-conventions 0.1.42 trace/__init__.py; openinference-instrumentation 0.1.72
 _genai_conversion.py (on request the same counts once more under `gen_ai.*`); and of its instrumentations
 - anthropic 3.1.0 (`messages.count_tokens` is of kind LLM), llama-index 4.6.1 _handler.py (every method of a model class
-  is of kind LLM, also those that only prepare a request);
+  is of kind LLM, also those that only prepare a request; a stream's span waits for the counts and then ends, by its
+  time, when the method returned: before the request is sent, for the stream is a generator that nobody has begun);
 - bedrock 0.1.40 to 0.1.58 _converse_attributes.py (prompt without cached tokens, AWS's total with them; from 0.1.61
   included), utils/_extract_invoke_model_attributes.py and _wrappers.py (Nova: as Converse, and streams have a total
   that is computed without them);
@@ -62,6 +63,7 @@ _CALLS_WITHOUT_COUNTS = frozenset({"LLM", "EMBEDDING"})
 _PYTHON_SCOPES = "openinference.instrumentation."
 _JAVASCRIPT_SCOPES = "@arizeai/openinference-instrumentation-"
 _OWN_SCOPES = (_PYTHON_SCOPES, "@arizeai/")
+_UNTIL_STREAM_IS_READ_NS = 1_000_000_000
 _GUARDRAILS_CALL = ("guardrails-ai", "call")
 _SOLE_SOURCES = ("claude_agent_sdk", "claude-agent-sdk")
 _CLAUDE_SDK_INCLUDES_CACHE = (0, 1, 13)
@@ -139,6 +141,7 @@ def recognise(span: Span) -> LlmCall | None:
         response_id=reply.response_id,
         streamed=reply.streamed or (usage is None and _is_stream(span)),
         sole_source=maker.package in _SOLE_SOURCES,
+        looks_ahead_ns=_UNTIL_STREAM_IS_READ_NS if maker.package == "llama_index" and "stream" in span.name else 0,
     )
 
 

@@ -111,6 +111,7 @@ def make_call(
     estimated: bool = False,
     sole_source: bool = False,
     looks_back_ns: int = 0,
+    looks_ahead_ns: int = 0,
 ) -> LlmCall:
     """A call whose models, provider, operation and response id are read from the conventions' attributes where the
     arguments leave them open. `provider=""` says that what stands in the attribute is a framework's name."""
@@ -131,6 +132,7 @@ def make_call(
         is_error=span.is_error,
         sole_source=sole_source,
         looks_back_ns=looks_back_ns,
+        looks_ahead_ns=looks_ahead_ns,
     )
 
 
