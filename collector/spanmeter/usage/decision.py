@@ -123,6 +123,8 @@ def _is_part_of_billed(span: SpanFacts, trace: Trace | None, billed: Mapping[Key
     if trace is None or usage is None:
         return False
     for above in trace.ancestors(span):
+        if above is not None and above.is_tool:
+            return False  # what a tool does is no part of the call or the agent that ran it
         if above is None or above.call is None or key_of(above) not in billed or above.call.usage is None:
             continue
         whole = above.call.usage

@@ -195,3 +195,9 @@ class TestLateParts:
         outer = facts(1, tenant="acme", call=llm_call(30, 30))
         other = facts(2, parent=1, call=llm_call(10, 10, request_model="omni-moderation"))
         assert decided(outer, other, billed={(trace_id(1), span_id(1)): "outer"})[2].outcome is Outcome.BILLED
+
+    def test_a_tool_s_late_call_is_no_part_of_the_billed_one(self) -> None:
+        outer = facts(1, tenant="acme", call=llm_call(30, 30))
+        tool = facts(2, parent=1, call=None, is_tool=True)
+        other = facts(3, parent=2, call=llm_call(10, 10))
+        assert decided(outer, tool, other, billed={(trace_id(1), span_id(1)): "outer"})[3].outcome is Outcome.BILLED
