@@ -166,9 +166,21 @@ def _join_nested(calls: Sequence[SpanFacts], traces: Mapping[bytes, Trace], join
             same = [span for span in counted if _equal_counts(usage, call_of(span).usage)]
             if same:
                 joined.join(same[-1], outer, Bond.NESTED)
+                for twin in _twins(same[-1], same):
+                    joined.join(same[-1], twin, Bond.SIDE_BY_SIDE)
             elif _covers(counted, usage):
                 sums.append(outer)
     return sums
+
+
+def _twins(span: SpanFacts, others: Sequence[SpanFacts]) -> list[SpanFacts]:
+    """Of every other instrumentation, the record closest in time of the same call. Asked inside a call around them all,
+    whose instrumentation may be one of theirs: afterwards two spans of one would keep the groups apart."""
+    closest: dict[str, SpanFacts] = {}
+    for other in sorted(others, key=lambda other: (_distance_ns(span, other), key_of(other))):
+        if side_by_side(span, other):
+            closest.setdefault(other.scope, other)
+    return list(closest.values())
 
 
 def _outer_call(span: SpanFacts, trace: Trace) -> SpanFacts | None:

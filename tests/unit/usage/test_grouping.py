@@ -62,6 +62,16 @@ class TestNested:
         ]
         assert groups(outer, tool, *inner) == [keys(outer), keys(inner[0]), keys(inner[1])]
 
+    def test_two_records_inside_a_third_by_the_instrumentation_of_one(self) -> None:
+        # langfuse 4: the LangChain callback and `langfuse.openai` write with one scope, a third beside the latter.
+        outer = facts(1, scope="langfuse-sdk", **at(0, 100))
+        inner = facts(2, parent=1, scope="langfuse-sdk", **at(5, 99))
+        other = facts(3, parent=1, scope="openinference", **at(6, 98))
+        assert groups(outer, inner, other) == [keys(outer, inner, other)]
+        outer = facts(1, scope="langfuse-sdk", **at(0, 300))
+        second = facts(4, parent=1, scope="langfuse-sdk", **at(200, 290))
+        assert groups(outer, inner, other, second) == [keys(outer, second), keys(inner, other)]
+
     def test_a_further_record_of_a_sum_is_a_sum(self) -> None:
         wrapper = facts(1, scope="framework", call=llm_call(300, 40), **at(0, 900))
         outer = facts(2, parent=1, scope="framework", call=llm_call(300, 40), **at(0, 900))
