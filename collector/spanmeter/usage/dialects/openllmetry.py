@@ -16,14 +16,12 @@ were `llm.usage.*`), @traceloop/instrumentation-* 0.27.0. What is particular:
 - openai/shared/chat_wrappers.py up to 0.43.1: streams are counted by tiktoken; from 0.44.0 the reply's usage is read.
 - langchain/callback_handler.py, on_llm_end: the response id comes from `llm_output`, which an answer from LangChain's
   own cache (langchain-core chat_models.py, _generate_with_cache) does not have.
-- crewai/instrumentation.py: an agent's counts are its language model's since it was made; a crew's are Python's text of
-  CrewAI's UsageMetrics (twice as much as was used where two agents share a model object). agno/__init__.py: an
+- crewai/instrumentation.py: an agent's counts are its language model's since it was made. agno/__init__.py: an
   agent's or team's run reports its own metrics, also where no SDK beneath is instrumented.
 - llamaindex/dispatcher_wrapper.py: every span is a workflow or a task, those of the language models included.
 - watsonx/__init__.py: making a model and asking for its details are marked as requests, too.
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -94,17 +92,6 @@ _COUNTS = CountNames(
 )
 _WITHOUT_TOTAL = replace(_COUNTS, total=())
 
-_CREW = "crewai.crew.token_usage"
-_NAMED_COUNT = re.compile(r"(\w+)=(\d{1,12})")
-_CREW_COUNTS = CountNames(
-    input=("prompt_tokens",),
-    output=("completion_tokens",),
-    cache_read=("cached_prompt_tokens",),
-    cache_write=("cache_creation_tokens",),
-    reasoning=("reasoning_tokens",),
-    total=("total_tokens",),
-)
-
 _CACHE_EXCLUDED = frozenset({"bedrock", "@anthropic", "@bedrock"})
 _THOUGHTS_EXCLUDED = frozenset({"google_generativeai", "vertexai", "@google-generativeai", "@vertexai"})
 _RUNS_AS_SOLE_SOURCE = frozenset({"agno"})
@@ -122,9 +109,6 @@ def recognise(span: Span) -> LlmCall | None:
     operation = text(attributes, "gen_ai.operation.name") or _REQUESTS.get(request, request)
     usage, problem = _read(attributes, package)
     role, reason = _role(operation, "" if package == "llamaindex" else kind)
-    if usage is None and not problem and _CREW in attributes:
-        usage, problem = read_counts(dict(_NAMED_COUNT.findall(text(attributes, _CREW))), _CREW_COUNTS)
-        role, reason = Role.AGGREGATE, "a crew's sum"
     if usage is None and not problem and (role is not Role.CALL or operation not in CALLS):
         return None
     streamed = any(truth(attributes, key) for key in _STREAMING) or (package == "anthropic" and _ended_late(attributes))
@@ -227,7 +211,7 @@ def _from_cache(span: Span, usage: Usage | None) -> bool:
 
 DIALECT = Dialect(
     name=NAME,
-    keys=IDENTITY_KEYS | _COUNTS.keys() | {_KIND, _REQUEST_TYPE, _FINISH_REASONS, _CREW, *_STREAMING, *_OLD_IDENTITY},
-    markers=("gen_ai.", "llm.", "traceloop.span.", _CREW),
+    keys=IDENTITY_KEYS | _COUNTS.keys() | {_KIND, _REQUEST_TYPE, _FINISH_REASONS, *_STREAMING, *_OLD_IDENTITY},
+    markers=("gen_ai.", "llm.", "traceloop.span."),
     recognise=recognise,
 )

@@ -150,15 +150,3 @@ def test_langchain_s_cache_answers_at_once_and_without_an_id() -> None:
     assert (cached.role, bool(cached.reason)) == (Role.IGNORED, True)
     assert known(langchain(300_000_000)).role is Role.CALL
     assert known(langchain(300_000, **{"gen_ai.response.id": "chatcmpl-1"})).role is Role.CALL
-
-
-def test_a_crew_s_sum_is_a_text() -> None:
-    # crewai/instrumentation.py 0.62.4, wrap_kickoff: str() of CrewAI's UsageMetrics
-    attributes: dict[str, AttributeValue] = {
-        "gen_ai.operation.name": "invoke_agent",
-        "crewai.crew.token_usage": "total_tokens=120 prompt_tokens=100 cached_prompt_tokens=30 completion_tokens=20 "
-        "reasoning_tokens=5 cache_creation_tokens=0 successful_requests=2",
-    }
-    crew = known(span_of(PYTHON + "crewai", "crewai.workflow", attributes))
-    assert (crew.role, crew.sole_source) == (Role.AGGREGATE, False)
-    assert crew.usage == Usage(input=70, cache_read=30, output=15, reasoning=5)
