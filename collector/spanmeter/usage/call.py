@@ -58,8 +58,8 @@ class Role(StrEnum):
     """A sum over other calls (an agent, a workflow): billed never beside its parts."""
     IGNORED = "ignored"
     """Looks like a call and is none: a cache's answer, a token count, a tool."""
-    CARRIER = "carrier"
-    """No LLM span; kept because it names a tenant or links one span to another."""
+    TOOL = "tool"
+    """No LLM span, but the run of a tool: a call below it is the tool's own, not a part of a call around it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,7 @@ class LlmCall:
     guessed, or is known to count wrongly here. `looks_back_ns`: the span reports on a call that was made so long
     before it started at most. `mixes_up`: of requests at the same time, the counts may be another's than the span's
     place in the trace. `carried_on`: the reply asked for tools, and the next call in the same place reports this one's
-    counts and its own.
+    counts and its own. `looks_ahead_ns`: it ends before its call begins, so long at most.
     """
 
     role: Role
@@ -94,6 +94,7 @@ class LlmCall:
     looks_back_ns: int = 0
     mixes_up: bool = False
     carried_on: bool = False
+    looks_ahead_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +106,7 @@ class SpanFacts:
     `resource_tenant`. Where something stands there that can be no tenant, `unusable_tenants` shows it. `service` is the
     resource's identity (name and instance). `dimensions` are the further attributes that the settings copy into events,
     already under their event names. `hints` are ids on the span by which a person may tell whose call it is, where no
-    tenant is named.
+    tenant is named. `is_tool`: the run of a tool, kept for its place between calls.
     """
 
     trace_id: bytes
@@ -127,4 +128,5 @@ class SpanFacts:
     credential_tenant: str = ""
     dimensions: tuple[tuple[str, str], ...] = ()
     hints: tuple[tuple[str, str], ...] = ()
+    is_tool: bool = False
     call: LlmCall | None = None

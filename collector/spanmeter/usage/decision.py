@@ -156,6 +156,8 @@ def _is_part_of_billed(span: SpanFacts, trace: Trace | None, billed: Mapping[Key
     if trace is None or usage is None:
         return False
     for above in trace.ancestors(span):
+        if above is not None and above.is_tool:
+            return False  # what a tool does is no part of the call or the agent that ran it
         if above is None or above.call is None or key_of(above) not in billed or above.call.usage is None:
             continue
         whole = above.call.usage
@@ -294,9 +296,11 @@ def _decide_sum(
 
 
 def _is_part(part: SpanFacts, whole: SpanFacts, trace: Trace) -> bool:
-    """Below it; or, where the part's chain of parents is broken, within its time."""
-    if any(up is not None and up.span_id == whole.span_id for up in trace.ancestors(part)):
-        return True
+    """Below it, and not the work of a tool that it ran; or, where the part's chain of parents is broken, within its
+    time."""
+    for up in trace.ancestors(part):
+        if up is not None and (up.is_tool or up.span_id == whole.span_id):
+            return not up.is_tool
     return not trace.is_whole(part) and whole.start_ns <= part.start_ns and part.end_ns <= whole.end_ns
 
 

@@ -79,7 +79,13 @@ def group_calls(traces: Mapping[bytes, Trace], *, older: Iterable[SpanFacts] = (
     sums = _join_nested(calls, traces, joined)
     summed = {key_of(span) for span in sums}
     _join_side_by_side([span for span in calls if key_of(span) not in summed], traces, joined)
-    return Grouping([group for group in joined.groups() if not summed & group.members.keys()], sums)
+    groups, sums = [], []
+    for group in joined.groups():
+        if summed & group.members.keys():  # further records of the sum are sums too
+            sums += group.members.values()
+        else:
+            groups.append(group)
+    return Grouping(groups, sums)
 
 
 def _is_call(span: SpanFacts) -> bool:
@@ -165,15 +171,27 @@ def _join_nested(calls: Sequence[SpanFacts], traces: Mapping[bytes, Trace], join
             same = [span for span in counted if _equal_counts(usage, call_of(span).usage)]
             if same:
                 joined.join(same[-1], outer, Bond.NESTED)
+                for twin in _twins(same[-1], same):
+                    joined.join(same[-1], twin, Bond.SIDE_BY_SIDE)
             elif _covers(counted, usage):
                 sums.append(outer)
     return sums
 
 
+def _twins(span: SpanFacts, others: Sequence[SpanFacts]) -> list[SpanFacts]:
+    """Of every other instrumentation, the record closest in time of the same call. Asked inside a call around them all,
+    whose instrumentation may be one of theirs: afterwards two spans of one would keep the groups apart."""
+    closest: dict[str, SpanFacts] = {}
+    for other in sorted(others, key=lambda other: (_distance_ns(span, other), key_of(other))):
+        if side_by_side(span, other):
+            closest.setdefault(other.scope, other)
+    return list(closest.values())
+
+
 def _outer_call(span: SpanFacts, trace: Trace) -> SpanFacts | None:
     """The nearest ancestor that is a call; none where an agent or a tool lies between: that makes calls of its own."""
     for ancestor in trace.ancestors(span):
-        if ancestor is not None and ancestor.call is not None:
+        if ancestor is not None and (ancestor.is_tool or ancestor.call is not None):
             return ancestor if _is_call(ancestor) else None
     return None
 
@@ -236,7 +254,7 @@ def _overlapping(spans: Sequence[SpanFacts]) -> Iterator[tuple[SpanFacts, SpanFa
     ordered = sorted(spans, key=lambda span: (_reach_ns(span), key_of(span)))
     open_: list[SpanFacts] = []
     for span in ordered:
-        open_ = [earlier for earlier in open_ if earlier.end_ns + SLACK_NS >= _reach_ns(span)]
+        open_ = [earlier for earlier in open_ if _reach_end_ns(earlier) >= _reach_ns(span)]
         for earlier in open_[-MOST_NEIGHBOURS:]:
             yield earlier, span
         open_.append(span)
@@ -244,6 +262,10 @@ def _overlapping(spans: Sequence[SpanFacts]) -> Iterator[tuple[SpanFacts, SpanFa
 
 def _reach_ns(span: SpanFacts) -> int:
     return span.start_ns - max(SLACK_NS, call_of(span).looks_back_ns)
+
+
+def _reach_end_ns(span: SpanFacts) -> int:
+    return span.end_ns + max(SLACK_NS, call_of(span).looks_ahead_ns)
 
 
 def _distance_ns(one: SpanFacts, other: SpanFacts) -> int:
@@ -262,10 +284,11 @@ def side_by_side(one: SpanFacts, other: SpanFacts) -> bool:
 
 
 def _within(inner: SpanFacts, outer: SpanFacts) -> bool:
-    """In time. A span that reports on an earlier call reaches back before its start, and may be as long as its call."""
-    back = call_of(outer).looks_back_ns
-    if back:
-        return outer.start_ns - back <= inner.start_ns and inner.start_ns <= outer.end_ns
+    """In time. A span that reports on an earlier call reaches back before its start, one that ends before its call
+    begins reaches ahead; the call may be as long as it likes."""
+    back, ahead = call_of(outer).looks_back_ns, call_of(outer).looks_ahead_ns
+    if back or ahead:
+        return outer.start_ns - back <= inner.start_ns and inner.start_ns <= outer.end_ns + ahead
     return outer.start_ns - SLACK_NS <= inner.start_ns and inner.end_ns <= outer.end_ns + SLACK_NS
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from spanmeter.binding import NOTHING, is_name
-from spanmeter.usage.call import SpanFacts
+from spanmeter.usage.call import Role, SpanFacts
 from spanmeter.usage.dialects import DIALECTS
 from spanmeter.usage.dialects.dialect import Dialect
 from spanmeter.usage.span import NOTHING_CAPTURED, Attributes, AttributeValue, Captured, Span, Vocabulary
@@ -52,6 +52,9 @@ class Recogniser:
             call = dialect.recognise(span)
             if call is not None:
                 break
+        is_tool = call is not None and call.role is Role.TOOL
+        if is_tool:
+            call = None
         named = find_tenant(span.attributes, self.tenant_attributes)
         captured = span.captured
         if call is None and captured.bound_above:
@@ -60,7 +63,7 @@ class Recogniser:
         if named is _NOBODY and bound.tenant:
             named = Named(tenant=bound.tenant, key=BOUND_KEY)
         dimensions = self._dimensions(span, captured if call is not None else NOTHING_CAPTURED)
-        if call is None and named is _NOBODY and not dimensions:
+        if call is None and not is_tool and named is _NOBODY and not dimensions:
             return None
         resource = find_tenant(span.resource, self.tenant_attributes)
         carried = find_tenant(captured.baggage, self.tenant_attributes) if call is not None else _NOBODY
@@ -84,6 +87,7 @@ class Recogniser:
             credential_tenant=credential_tenant,
             dimensions=dimensions,
             hints=() if named.tenant or call is None else _hints(span),
+            is_tool=is_tool,
             call=call,
         )
         return facts if _is_encodable(facts) else _mended(facts)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from spanmeter.usage.call import Role, SpanFacts
+from spanmeter.usage.call import SpanFacts
 from spanmeter.usage.span import LINK_BYTES, NO_PARENT, SPAN_ID_BYTES
 
 NO_PARENT_LINK = bytes(SPAN_ID_BYTES)
@@ -59,11 +59,7 @@ class Trace:
         """The spans that a dialect recognised, oldest first, in an order that does not depend on arrival."""
         return iter(
             sorted(
-                (
-                    facts
-                    for facts in self.facts.values()
-                    if facts.call is not None and facts.call.role is not Role.CARRIER
-                ),
+                (facts for facts in self.facts.values() if facts.call is not None),
                 key=lambda facts: (facts.start_ns, facts.span_id),
             )
         )

@@ -145,6 +145,15 @@ class TestAggregates:
         found = decided(outer, inner)
         assert (found[1].outcome, found[2].outcome) == (Outcome.AGGREGATE, Outcome.BILLED)
 
+    def test_an_agent_that_a_tool_asks_is_not_a_part_of_the_asking_one(self) -> None:
+        # google-adk tools/agent_tool.py under openinference-instrumentation-google-adk 1.0.5: `invoke_agent` has the
+        # last call of its own agent.
+        boss = facts(1, tenant="acme", call=llm_call(30, 10, role=Role.AGGREGATE, sole_source=True))
+        tool = facts(2, parent=1, call=None, is_tool=True)
+        asked = facts(3, parent=2, call=llm_call(20, 5, role=Role.AGGREGATE, sole_source=True))
+        found = decided(boss, tool, asked)
+        assert (found[1].outcome, found[3].outcome) == (Outcome.BILLED, Outcome.BILLED)
+
 
 class TestAttribution:
     def where(self, *spans: SpanFacts, number: int = 1, **rules: str) -> tuple[str, Where | None]:
@@ -208,3 +217,9 @@ class TestLateParts:
         outer = facts(1, tenant="acme", call=llm_call(30, 30))
         other = facts(2, parent=1, call=llm_call(10, 10, request_model="omni-moderation"))
         assert decided(outer, other, billed={(trace_id(1), span_id(1)): "outer"})[2].outcome is Outcome.BILLED
+
+    def test_a_tool_s_late_call_is_no_part_of_the_billed_one(self) -> None:
+        outer = facts(1, tenant="acme", call=llm_call(30, 30))
+        tool = facts(2, parent=1, call=None, is_tool=True)
+        other = facts(3, parent=2, call=llm_call(10, 10))
+        assert decided(outer, tool, other, billed={(trace_id(1), span_id(1)): "outer"})[3].outcome is Outcome.BILLED

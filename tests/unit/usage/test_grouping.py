@@ -53,6 +53,35 @@ class TestSameResponse:
 
 
 class TestNested:
+    def test_a_tool_s_calls_are_its_own(self) -> None:
+        # google-adk 1.20 to 2.3, flows/llm_flows/base_llm_flow.py: tools run inside `generate_content`.
+        outer = facts(1, scope="adk", call=llm_call(100, 20), **at(0, 900))
+        tool = facts(2, parent=1, call=None, is_tool=True, **at(100, 800))
+        inner = [
+            facts(n, parent=2, scope="adk", call=llm_call(n * 100, 20), **at(n * 100, n * 100 + 90)) for n in (3, 4)
+        ]
+        assert groups(outer, tool, *inner) == [keys(outer), keys(inner[0]), keys(inner[1])]
+
+    def test_two_records_inside_a_third_by_the_instrumentation_of_one(self) -> None:
+        # langfuse 4: the LangChain callback and `langfuse.openai` write with one scope, a third beside the latter.
+        outer = facts(1, scope="langfuse-sdk", **at(0, 100))
+        inner = facts(2, parent=1, scope="langfuse-sdk", **at(5, 99))
+        other = facts(3, parent=1, scope="openinference", **at(6, 98))
+        assert groups(outer, inner, other) == [keys(outer, inner, other)]
+        outer = facts(1, scope="langfuse-sdk", **at(0, 300))
+        second = facts(4, parent=1, scope="langfuse-sdk", **at(200, 290))
+        assert groups(outer, inner, other, second) == [keys(outer, second), keys(inner, other)]
+
+    def test_a_further_record_of_a_sum_is_a_sum(self) -> None:
+        wrapper = facts(1, scope="framework", call=llm_call(300, 40), **at(0, 900))
+        outer = facts(2, parent=1, scope="framework", call=llm_call(300, 40), **at(0, 900))
+        inner = [
+            facts(n, parent=2, scope="sdk", call=llm_call(n * 50, 20), **at(n * 100, n * 100 + 90)) for n in (3, 4)
+        ]
+        grouping = group_calls(traces(wrapper, outer, *inner))
+        assert {key_of(span) for span in grouping.sums} == keys(wrapper, outer)
+        assert len(grouping.groups) == 2
+
     def test_equal_counts(self) -> None:
         outer = facts(1, scope="framework", **at(0, 100))
         inner = facts(2, parent=1, scope="sdk", **at(10, 90))
@@ -109,6 +138,14 @@ class TestNested:
 
 
 class TestSideBySide:
+    def test_one_that_ends_before_its_call_begins(self) -> None:
+        # openinference-instrumentation-llama-index 4.6.1: a stream's span ends when the generator is made
+        ahead = facts(1, scope="llama_index", call=llm_call(looks_ahead_ns=1000 * MS), **at(0, 1))
+        call = facts(2, scope="openai", **at(30, 900))
+        later = facts(3, scope="openai", **at(1500, 1900))
+        assert groups(ahead, call, later) == [keys(ahead, call), keys(later)]
+        assert len(groups(ahead, later)) == 2
+
     def pair(self, **changes: object) -> tuple[SpanFacts, SpanFacts]:
         one = facts(1, trace=1, scope="framework", service="shop", **at(0, 100))
         given: dict[str, object] = {"trace": 2, "scope": "sdk", "service": "shop", **at(10, 90)} | changes

@@ -65,3 +65,10 @@ def test_half_a_surrogate_pair_keeps_nothing_from_the_journal() -> None:
     assert "\ufffd" in facts.call.response_id
     decoded = msgspec.msgpack.decode(msgspec.msgpack.encode(facts), type=SpanFacts)
     assert decoded == facts
+
+
+def test_a_tool_is_kept_for_its_place_between_calls() -> None:
+    run = span(tokens=None, attributes={"gen_ai.operation.name": "execute_tool"})
+    found = Recogniser(tenant_attributes=["tenant.id"]).facts(run, received_ns=1)
+    assert found is not None
+    assert (found.is_tool, found.call) == (True, None)

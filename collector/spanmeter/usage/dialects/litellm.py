@@ -6,6 +6,8 @@ Source: litellm 1.106.2 integrations/opentelemetry.py (the callback `otel`) and 
   LiteLLM's call type. _handle_success: where a span is active, or the proxy made one, the attributes go onto that span,
   whoever made it; several calls under one span overwrite each other. Streams without usage report 0 and 0. Of the
   Responses API only the total is reported, for its usage has other names.
+- set_attributes again: for the callbacks `arize`, `arize_phoenix`, `langfuse_otel` and `weave_otel` the span speaks
+  OpenInference's language instead (integrations/arize/_utils.py 1.108.7), with names of LiteLLM's own for the reply.
 - _maybe_log_raw_request: a span `raw_gen_ai_request` (or named by the request's metadata) beside it for every call,
   with each member of the provider's reply under `llm.<provider>.<member>` as Python's text of it. That is what was
   logged of a reply, not what LiteLLM counted; it is there only while message content is captured, and repeats the
@@ -21,6 +23,7 @@ import json
 from collections.abc import Mapping
 
 from spanmeter.usage.call import LlmCall, Role, Usage
+from spanmeter.usage.dialects import openinference
 from spanmeter.usage.dialects.dialect import Dialect
 from spanmeter.usage.dialects.otel_genai import (
     AGGREGATES,
@@ -100,6 +103,7 @@ _RAW_USAGE = {f"llm.{provider}.{member}": provider for provider in _PROVIDERS fo
 _RAW_IDENTITY = frozenset(
     f"llm.{provider}.{member}" for provider in _PROVIDERS for member in ("id", "responseId", "model", "modelVersion")
 )
+_OPENINFERENCE_IDENTITY = frozenset({"llm.model_name", "llm.provider", "llm.response.model", "llm.response.id"})
 _MOST_CHARACTERS = 16 * 1024
 
 
@@ -110,9 +114,11 @@ def recognise(span: Span) -> LlmCall | None:
     raw = next((key for key in attributes if key in _RAW_USAGE), "")
     if raw:
         return _recognise_raw(span, raw)
-    named = text(attributes, "gen_ai.operation.name")
+    named = text(attributes, "gen_ai.operation.name", _REQUEST_TYPE)
     operation = _OPERATIONS.get(named, named)
     usage, problem = read_counts(attributes)
+    if usage is None and not problem:
+        usage, problem = read_counts(attributes, openinference.COUNTS)
     is_call = operation in CALLS or bool(text(attributes, _REQUEST_TYPE))
     if usage is None and not problem and not is_call:
         return None
@@ -126,6 +132,9 @@ def recognise(span: Span) -> LlmCall | None:
         reason=reason,
         operation=operation,
         provider=_provider(attributes),
+        request_model=text(attributes, "llm.model_name"),
+        response_model=text(attributes, "llm.response.model"),
+        response_id=text(attributes, "llm.response.id"),
         streamed=any(truth(attributes, key) for key in _STREAMING),
     )
 
@@ -142,7 +151,7 @@ def _role(attributes: Attributes, operation: str) -> tuple[Role, str]:
 
 def _provider(attributes: Attributes) -> str:
     """`gen_ai.system` is empty for embeddings and the Responses API; the model LiteLLM called may have it as prefix."""
-    named = semconv_provider(text(attributes, "gen_ai.provider.name", "gen_ai.system"))
+    named = semconv_provider(text(attributes, "gen_ai.provider.name", "gen_ai.system", "llm.provider"))
     prefix, slash, _ = text(attributes, "litellm.provider.model").partition("/")
     return named or (semconv_provider(prefix) if slash else "")
 
@@ -193,7 +202,9 @@ DIALECT = Dialect(
     | COUNTS.keys()
     | _RAW_USAGE.keys()
     | _RAW_IDENTITY
+    | openinference.COUNTS.keys()
+    | _OPENINFERENCE_IDENTITY
     | {*_OWN, *_STREAMING, _CACHE_HIT, _REQUEST_TYPE},
-    markers=("gen_ai.", "llm.", "litellm."),
+    markers=("gen_ai.", "llm.", "litellm.", "decision."),
     recognise=recognise,
 )

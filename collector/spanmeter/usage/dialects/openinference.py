@@ -3,7 +3,8 @@
 Source: openinference-semantic-conventions 0.1.42 trace/__init__.py; openinference-instrumentation 0.1.72
 _genai_conversion.py (on request the same counts once more under `gen_ai.*`); and of its instrumentations
 - anthropic 3.1.0 (`messages.count_tokens` is of kind LLM), llama-index 4.6.1 _handler.py (every method of a model class
-  is of kind LLM, also those that only prepare a request);
+  is of kind LLM, also those that only prepare a request; a stream's span waits for the counts and then ends, by its
+  time, when the method returned: before the request is sent, for the stream is a generator that nobody has begun);
 - bedrock 0.1.40 to 0.1.58 _converse_attributes.py (prompt without cached tokens, AWS's total with them; from 0.1.61
   included), utils/_extract_invoke_model_attributes.py and _wrappers.py (Nova: as Converse, and streams have a total
   that is computed without them);
@@ -14,13 +15,18 @@ _genai_conversion.py (on request the same counts once more under `gen_ai.*`); an
   made by a subprocess, so that the AGENT span is the only record;
 - agno 1.0.15 _model_wrapper.py (agno's own metrics: for Claude agno 3.1 passes on Anthropic's and Bedrock's counts, and
   a total without cached tokens);
+- haystack 0.1.46 _wrappers.py, _get_output_attributes (the output of an embedder, whose counts are in none of the
+  attributes, is in `output.value` with the vectors masked; haystack-ai 3.4.1 components/embedders: `meta.usage`);
 - vertexai 0.1.29, langchain 0.1.80 and llama-index 4.6.1 (Gemini's candidates without thoughts);
 - the processors for openlit, openllmetry, pydantic-ai, strands-agents, agent-framework and google-adk add their
   attributes to spans of another vocabulary: that one is believed, it knows what its spans are.
+Guardrails (guardrails-ai 0.11.0 telemetry/runner_tracing.py, trace_call) writes the same names on spans of its own, all
+of kind GUARDRAIL: of these `call` is one request to a model.
 Envoy AI Gateway (c217da8 internal/tracing/openinference) adds the kind TOKEN_COUNTER and calls cache writes
 `cache_creation`. `prompt_details.cache_input` is never read: the instrumentation for LiteLLM writes text tokens there.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from spanmeter.usage.call import LlmCall, Role, Usage
@@ -30,7 +36,8 @@ from spanmeter.usage.dialects.gemini import with_thoughts
 from spanmeter.usage.dialects.otel_genai import CountNames, make_call, read_counts
 from spanmeter.usage.dialects.provider_names import semconv_provider
 from spanmeter.usage.dialects.reply_text import read_reply
-from spanmeter.usage.span import Span
+from spanmeter.usage.dialects.reply_usage import read_reply_usage
+from spanmeter.usage.span import AttributeValue, Span
 from spanmeter.usage.values import count, json_object, text, version
 
 NAME = "openinference"
@@ -56,6 +63,8 @@ _CALLS_WITHOUT_COUNTS = frozenset({"LLM", "EMBEDDING"})
 _PYTHON_SCOPES = "openinference.instrumentation."
 _JAVASCRIPT_SCOPES = "@arizeai/openinference-instrumentation-"
 _OWN_SCOPES = (_PYTHON_SCOPES, "@arizeai/")
+_UNTIL_STREAM_IS_READ_NS = 1_000_000_000
+_GUARDRAILS_CALL = ("guardrails-ai", "call")
 _SOLE_SOURCES = ("claude_agent_sdk", "claude-agent-sdk")
 _CLAUDE_SDK_INCLUDES_CACHE = (0, 1, 13)
 _RAW_COUNTS = frozenset({"anthropic", "aws.bedrock", "gcp.vertex_ai"})
@@ -132,6 +141,7 @@ def recognise(span: Span) -> LlmCall | None:
         response_id=reply.response_id,
         streamed=reply.streamed or (usage is None and _is_stream(span)),
         sole_source=maker.package in _SOLE_SOURCES,
+        looks_ahead_ns=_UNTIL_STREAM_IS_READ_NS if maker.package == "llama_index" and "stream" in span.name else 0,
     )
 
 
@@ -167,7 +177,7 @@ def _role(span: Span, kind: str, maker: _Maker) -> tuple[Role, str]:
         return Role.IGNORED, "counts tokens, calls no model"
     if maker.package == "llama_index" and method.startswith("_prepare_"):
         return Role.IGNORED, "prepares a request"
-    if kind in _CALLS:
+    if kind in _CALLS or (span.scope.name, span.name) == _GUARDRAILS_CALL:
         return Role.CALL, ""
     return Role.AGGREGATE, f"kind {kind}"
 
@@ -176,11 +186,18 @@ def _read_counts(span: Span, maker: _Maker) -> tuple[Usage | None, str]:
     if _total_leaves_cache_out(span, maker):
         return read_counts(span.attributes, _COUNTS_WITHOUT_TOTAL, cache_included=False)
     usage, problem = read_counts(span.attributes, COUNTS, cache_included=not _prompt_leaves_cache_out(span, maker))
+    if usage is None and not problem and maker.package == "haystack" and text(span.attributes, _KIND) == "EMBEDDING":
+        return read_reply_usage(json_object(_output_meta(span).get("usage")))
     usage = with_thoughts(usage, span.attributes, total=_TOTAL, model=maker.model)
     total = 0 if usage is None else count(span.attributes, _TOTAL) or 0
     if usage is not None and total > usage.total and maker.package in _TOTALS_WITH_CACHE:
         usage = replace(usage, input=usage.input + total - usage.total)
     return usage, problem
+
+
+def _output_meta(span: Span) -> Mapping[str, AttributeValue]:
+    """What a Haystack component says about its output."""
+    return json_object(json_object(span.attributes.get("output.value")).get("meta"))
 
 
 def _total_leaves_cache_out(span: Span, maker: _Maker) -> bool:

@@ -63,6 +63,8 @@ AGGREGATES = frozenset({"invoke_agent", "create_agent", "invoke_workflow", "plan
 # instrumentations should not report usage on it; token counting endpoints report what a call would have used.
 IGNORED = frozenset({"execute_tool", "retrieval", "rerank", "count_tokens", "tokenize", "fetch_response"})
 
+TOOL = "execute_tool"
+
 IDENTITY_KEYS = frozenset(
     {
         "gen_ai.operation.name",
@@ -84,7 +86,7 @@ def recognise(span: Span) -> LlmCall | None:
     has_counts = usage is not None or bool(problem)
     if operation in AGGREGATES or operation in IGNORED:
         if not has_counts:
-            return None
+            return make_call(span, dialect=NAME, role=Role.TOOL, usage=None) if operation == TOOL else None
         role = Role.AGGREGATE if operation in AGGREGATES else Role.IGNORED
         return make_call(span, dialect=NAME, role=role, usage=usage, problem=problem, reason=f"operation {operation}")
     if operation in CALLS or has_counts:
@@ -111,6 +113,7 @@ def make_call(
     looks_back_ns: int = 0,
     mixes_up: bool = False,
     carried_on: bool = False,
+    looks_ahead_ns: int = 0,
 ) -> LlmCall:
     """A call whose models, provider, operation and response id are read from the conventions' attributes where the
     arguments leave them open. `provider=""` says that what stands in the attribute is a framework's name."""
@@ -133,6 +136,7 @@ def make_call(
         looks_back_ns=looks_back_ns,
         mixes_up=mixes_up,
         carried_on=carried_on,
+        looks_ahead_ns=looks_ahead_ns,
     )
 
 

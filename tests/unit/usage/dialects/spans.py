@@ -1,6 +1,6 @@
 """Spans of particular instrumentations, for the tests of their dialects."""
 
-from spanmeter.usage.call import LlmCall
+from spanmeter.usage.call import LlmCall, Role
 from spanmeter.usage.dialects import DIALECTS
 from spanmeter.usage.span import Attributes, Scope, Span
 from tests.spans import span
@@ -21,11 +21,11 @@ def span_of(
 
 
 def recognised(found: Span) -> LlmCall | None:
-    """What all dialects in their order make of it, each seeing only what its vocabulary has."""
+    """The LLM span that all dialects in their order make of it, each seeing only what its vocabulary has."""
     for dialect in DIALECTS:
         call = dialect.recognise(found)
         if call is not None:
-            return call
+            return call if call.role is not Role.TOOL else None
     return None
 
 

@@ -83,3 +83,26 @@ def test_services_and_management_are_no_llm_spans() -> None:
         "litellm.call_id": "c-2",
     }
     assert recognised(span_of("litellm", "x", managing)) is None
+
+
+def test_callbacks_that_speak_openinference() -> None:
+    # integrations/arize/_utils.py, _set_usage_outputs: `arize`, `arize_phoenix`, `langfuse_otel` and `weave_otel`
+    attributes: dict[str, AttributeValue] = {
+        "openinference.span.kind": "LLM",
+        "llm.request.type": "completion",
+        "llm.provider": "openai",
+        "llm.model_name": "gpt-4o-mini",
+        "llm.response.model": "gpt-4o-mini-2024-07-18",
+        "llm.response.id": "chatcmpl-abc",
+        "llm.token_count.prompt": 100,
+        "llm.token_count.completion": 20,
+        "llm.token_count.total": 120,
+        "llm.token_count.prompt_details.cache_read": 30,
+        "llm.token_count.completion_details.reasoning": 5,
+    }
+    call = known(span_of("litellm", "litellm_request", attributes))
+    assert call.usage == Usage(input=70, cache_read=30, output=15, reasoning=5)
+    assert (call.operation, call.provider, call.response_id) == ("chat", "openai", "chatcmpl-abc")
+    assert (call.request_model, call.response_model) == ("gpt-4o-mini", "gpt-4o-mini-2024-07-18")
+    embedding: dict[str, AttributeValue] = {"llm.request.type": "embedding", "llm.token_count.prompt": 9}
+    assert known(span_of("litellm", "litellm_request", embedding)).operation == "embeddings"

@@ -54,6 +54,22 @@ def test_embeddings_have_input_and_no_look_for_an_id() -> None:
     assert (call.operation, call.usage, call.response_id) == ("embeddings", Usage(input=9), "")
 
 
+def test_counts_of_haystack_s_embedders_are_in_the_output_only() -> None:
+    output = {"embedding": "<8-dimensional vector>", "meta": {"usage": {"prompt_tokens": 9, "total_tokens": 9}}}
+    attributes: dict[str, AttributeValue] = {KIND: "EMBEDDING", "output.value": json.dumps(output)}
+    scope = "openinference.instrumentation.haystack"
+    assert known(span_of(scope, "CreateEmbeddings", attributes)).usage == Usage(input=9)
+    pipeline: dict[str, AttributeValue] = {KIND: "CHAIN", "output.value": json.dumps(output)}
+    assert recognised(span_of(scope, "Pipeline", pipeline)) is None
+
+
+def test_guardrails_own_spans_are_calls_where_it_asks_the_model() -> None:
+    # guardrails-ai 0.11.0 telemetry/runner_tracing.py: guard > step > call, all of one kind
+    attributes = counts(100, 20, total=120) | {KIND: "GUARDRAIL"}
+    assert known(span_of("guardrails-ai", "call", attributes)).role is Role.CALL
+    assert known(span_of("guardrails-ai", "guard", attributes)).role is Role.AGGREGATE
+
+
 @pytest.mark.parametrize(
     ("provider", "system", "expected"),
     [
