@@ -23,7 +23,7 @@ MIX = Load(name="5 % LLM", spans=512, is_mix=True)
 KB = 1024
 MOST_BYTES = 50 * 2**20
 _HEAD = (
-    f"{'load':<34}{'server':<24}{'spans/CPU s':>12}{'req/CPU s':>11}{'spans/s':>10}{'p50 ms':>8}{'p99 ms':>8}"
+    f"{'load':<42}{'server':<24}{'spans/CPU s':>12}{'req/CPU s':>11}{'spans/s':>10}{'p50 ms':>8}{'p99 ms':>8}"
     f"{'p99 half':>9}{'peak MB':>8}{'fsyncs':>8}\n"
 )
 
@@ -68,8 +68,8 @@ def _measure_all(contestants: list[Contestant], orders: Iterator[Order], only: s
                         is_gzip=order.is_gzip,
                     )
                     figures = measured(server, ordered, numbers, at_half=True, counts_syncs=contestant.is_durable)
-            except pytest.skip.Exception as reason:
-                skipped[contestant.name] = str(reason)
+            except pytest.skip.Exception as skip:
+                skipped[contestant.name] = str(skip)
                 continue
             sys.stdout.write(_line(order, contestant, figures))
             sys.stdout.flush()
@@ -79,9 +79,7 @@ def _measure_all(contestants: list[Contestant], orders: Iterator[Order], only: s
 
 def _orders(seconds: float, *, full: bool) -> Iterator[Order]:
     def order(load: Load, way: str, connections: int, *, is_gzip: bool = False) -> Order:
-        return Order(
-            load=load, way=way, port=0, connections=connections, seconds=seconds, first=0, is_gzip=is_gzip
-        )
+        return Order(load=load, way=way, port=0, connections=connections, seconds=seconds, first=0, is_gzip=is_gzip)
 
     if not full:
         yield order(LLM, "grpc", 8)
@@ -115,7 +113,7 @@ def _line(order: Order, contestant: Contestant, figures: Figures) -> str:
     syncs = "" if figures.syncs is None else f"{figures.syncs:.2f}"
     errors = f"  {figures.errors} errors" if figures.errors else ""
     return (
-        f"{_shown(order):<34}{contestant.name:<24}{figures.spans_a_cpu_second:>12,.0f}"
+        f"{_shown(order):<42}{contestant.name:<24}{figures.spans_a_cpu_second:>12,.0f}"
         f"{figures.requests_a_cpu_second:>11,.0f}{figures.spans / figures.wall_s:>10,.0f}"
         f"{figures.p50_ms:>8.1f}{figures.p99_ms:>8.1f}{half:>9}{figures.peak_mb:>8.0f}{syncs:>8}{errors}\n"
     )

@@ -82,7 +82,9 @@ def template_of(load: Load, *, seed: int) -> Template:
         for number in range(load.spans):
             trace, place = divmod(number, _SPANS_OF_A_TRACE)
             scope = llm if place == 1 else other
-            _add(scope, dice, trace=trace, number=number, parent=trace * _SPANS_OF_A_TRACE if place else None, load=load)
+            _add(
+                scope, dice, trace=trace, number=number, parent=trace * _SPANS_OF_A_TRACE if place else None, load=load
+            )
     else:
         for number in range(load.spans):
             _add(llm, dice, trace=number, number=number, parent=None, load=load)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tests.bench.sender import Order
 from tests.bench.servers import ROOT, Server
@@ -75,7 +76,7 @@ def measured(server: Server, order: Order, numbers: Numbers, *, at_half: bool, c
     )
 
 
-def _run(server: Server, order: Order) -> dict[str, float]:
+def _run(server: Server, order: Order) -> dict[str, Any]:
     command = [sys.executable, "-m", "tests.bench.sender", order.line()]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as sender:
         assert sender.stdout is not None

@@ -138,7 +138,9 @@ def _grpc(order: Order, place: int) -> Send:
         compression=grpc.Compression.Gzip if order.is_gzip else None,
     )
     grpc.channel_ready_future(channel).result(_TIMEOUT_S)
-    export = channel.unary_unary(_METHOD)  # no serialisers: bytes in, bytes out
+    export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+        _METHOD
+    )  # no serialisers: bytes in, bytes out
     return lambda body: export(body, timeout=_TIMEOUT_S) and None
 
 

@@ -4,9 +4,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from spanmeter.usage.call import SpanFacts
+from spanmeter.usage.call import LlmCall, SpanFacts
+from spanmeter.usage.construct import make_facts
 from spanmeter.usage.dialects import DIALECTS
 from spanmeter.usage.dialects.dialect import Dialect
+from spanmeter.usage.forms import Forms
 from spanmeter.usage.span import Attributes, AttributeValue, Span, Vocabulary
 
 SERVICE_KEYS = ("service.name", "service.instance.id")
@@ -15,6 +17,7 @@ SERVICE_KEYS = ("service.name", "service.instance.id")
 HINT_KEYS = ("session.id", "user.id", "enduser.id", "gen_ai.conversation.id", "gen_ai.agent.id", "gen_ai.agent.name")
 MOST_TENANT_CHARACTERS = 512
 MOST_SHOWN_CHARACTERS = 80
+_MOST_KNOWN = 4_096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +31,15 @@ class Recogniser:
     tenant_attributes: Sequence[str]
     dimensions: Mapping[str, str] = field(default_factory=dict)
     dialects: Sequence[Dialect] = DIALECTS
+    # What was found out before, about spans, tenants and resources alike: nothing here changes any answer.
+    _forms: Forms = field(init=False, repr=False, compare=False)
+    _tenants: "_Tenants" = field(init=False, repr=False, compare=False)
+    _origins: "_Origins" = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_forms", Forms(self.ask))
+        object.__setattr__(self, "_tenants", _Tenants(self.tenant_attributes))
+        object.__setattr__(self, "_origins", _Origins(self.tenant_attributes))
 
     def vocabulary(self) -> Vocabulary:
         """What decoders must keep for this recogniser, and nothing more."""
@@ -45,39 +57,37 @@ class Recogniser:
 
         A span without an end time takes `received_ns`: the service drops events of 1970 without a word.
         """
-        call = None
+        attributes = span.attributes
+        call = self._forms.recognise(span)
+        named = self._tenants.find(attributes)
+        dimensions = _dimensions(span, self.dimensions) if self.dimensions else ()
+        if call is None and named is _NOBODY and not dimensions:
+            return None
+        origin = self._origins.of(span.resource)
+        facts = make_facts(
+            span,
+            span.end_ns or span.start_ns or received_ns,
+            origin.service,
+            named.tenant,
+            named.key,
+            named.unusable,
+            origin.named.tenant,
+            origin.named.key,
+            origin.named.unusable,
+            credential_tenant,
+            dimensions,
+            () if named.tenant or call is None else _hints(span),
+            call,
+        )
+        return facts if _is_encodable(facts) else _mended(facts)
+
+    def ask(self, span: Span) -> LlmCall | None:
+        """The first dialect's answer that has one."""
         for dialect in self.dialects:
             call = dialect.recognise(span)
             if call is not None:
-                break
-        named = find_tenant(span.attributes, self.tenant_attributes)
-        dimensions = tuple(
-            (name, shown) for name, key in self.dimensions.items() if (shown := _dimension(span, key)) is not None
-        )
-        if call is None and named is _NOBODY and not dimensions:
-            return None
-        resource = find_tenant(span.resource, self.tenant_attributes)
-        facts = SpanFacts(
-            trace_id=span.trace_id,
-            span_id=span.span_id,
-            parent_span_id=span.parent_span_id,
-            parent_is_remote=span.parent_is_remote,
-            start_ns=span.start_ns,
-            end_ns=span.end_ns or span.start_ns or received_ns,
-            scope=span.scope.name,
-            service="/".join(str(span.resource.get(key, "")) for key in SERVICE_KEYS),
-            tenant=named.tenant,
-            tenant_key=named.key,
-            unusable_tenants=named.unusable,
-            resource_tenant=resource.tenant,
-            resource_tenant_key=resource.key,
-            resource_unusable_tenants=resource.unusable,
-            credential_tenant=credential_tenant,
-            dimensions=dimensions,
-            hints=() if named.tenant or call is None else _hints(span),
-            call=call,
-        )
-        return facts if _is_encodable(facts) else _mended(facts)
+                return call
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +117,53 @@ def find_tenant(attributes: Attributes, entries: Sequence[str]) -> Named:
             if found:
                 return Named(key=entry, unusable=tuple(repr(one)[:MOST_SHOWN_CHARACTERS] for one in found))
     return _NOBODY
+
+
+class _Tenants:
+    """`find_tenant` for fixed entries; the tenants of a service name themselves again and again."""
+
+    def __init__(self, entries: Sequence[str]) -> None:
+        self._entries = [(entry.partition("#")[0], entry, dict[str, Named]()) for entry in entries]
+
+    def find(self, attributes: Attributes) -> Named:
+        for key, entry, known in self._entries:
+            value = attributes.get(key)
+            if value is None:
+                continue
+            named = known.get(value) if isinstance(value, str) else None
+            if named is None:
+                named = find_tenant(attributes, (entry,))
+                if isinstance(value, str) and len(value) <= MOST_SHOWN_CHARACTERS:
+                    if len(known) >= _MOST_KNOWN:
+                        known.clear()
+                    known[value] = named
+            if named is not _NOBODY:
+                return named
+        return _NOBODY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Origin:
+    """What a resource says. `service` is its name and instance."""
+
+    service: str
+    named: Named
+
+
+class _Origins:
+    """The last resource, which all spans of a request share as one object."""
+
+    def __init__(self, entries: Sequence[str]) -> None:
+        self._entries = entries
+        self._last: tuple[Attributes | None, _Origin] = (None, _Origin(service="", named=_NOBODY))
+
+    def of(self, resource: Attributes) -> _Origin:
+        known, origin = self._last
+        if known is not resource:
+            service = "/".join([str(resource.get(key, "")) for key in SERVICE_KEYS])
+            origin = _Origin(service=service, named=find_tenant(resource, self._entries))
+            self._last = resource, origin
+        return origin
 
 
 def _tenants(value: AttributeValue) -> tuple[str, ...]:
@@ -150,6 +207,11 @@ def _member(value: AttributeValue, name: str) -> AttributeValue:
     return value.get(name) if isinstance(value, Mapping) else None
 
 
+def _dimensions(span: Span, keys: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    found = ((name, _dimension(span, key)) for name, key in keys.items())
+    return tuple((name, shown) for name, shown in found if shown is not None)
+
+
 def _hints(span: Span) -> tuple[tuple[str, str], ...]:
     found = ((key, _dimension(span, key)) for key in HINT_KEYS if key in span.attributes)
     return tuple((key, shown) for key, shown in found if shown)
@@ -166,19 +228,17 @@ def _is_encodable(facts: SpanFacts) -> bool:
     """JSON inside an attribute may hold half of a surrogate pair, where a text was cut in the middle of an emoji: no
     encoding takes that, and one such span would keep its whole request from the journal."""
     call = facts.call
-    texts = [facts.scope, facts.service, *(part for pair in (*facts.dimensions, *facts.hints) for part in pair)]
+    texts = [facts.scope, facts.service]
     if call is not None:
-        texts += [
-            call.operation,
-            call.provider,
-            call.request_model,
-            call.response_model,
-            call.response_id,
-            call.problem,
-        ]
-        texts.append(call.reason)
+        texts += [call.operation, call.provider, call.request_model, call.response_model, call.response_id]
+        texts += [call.problem, call.reason]
+    for pair in (*facts.dimensions, *facts.hints):
+        texts += pair
+    text = "".join(texts)
+    if text.isascii():
+        return True
     try:
-        "".join(texts).encode()
+        text.encode()
     except UnicodeEncodeError:
         return False
     return True

@@ -11,6 +11,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from spanmeter.errors import MalformedError
+from spanmeter.usage.construct import make_span
 from spanmeter.usage.span import (
     FLAG_HAS_IS_REMOTE,
     FLAG_IS_REMOTE,
@@ -22,7 +23,6 @@ from spanmeter.usage.span import (
 )
 from spanmeter.wire import messages
 from spanmeter.wire.attributes import AttributeReader
-from spanmeter.wire.construct import make_span
 from spanmeter.wire.fault import find_fault
 from spanmeter.wire.interest import Interest, interest_of
 from spanmeter.wire.request import ZERO_SPAN_ID, DecodedRequest, Rejections, id_fault, known_time
@@ -97,17 +97,17 @@ def _decode(body: bytes, interest: Interest) -> DecodedRequest:
                 flags = message.flags
                 spans.append(
                     make_span(
-                        trace_id=trace_id,
-                        span_id=span_id,
-                        parent_span_id=NO_PARENT if parent_id == ZERO_SPAN_ID else parent_id,
-                        parent_is_remote=bool(flags & FLAG_IS_REMOTE) if flags & FLAG_HAS_IS_REMOTE else None,
-                        name=message.name.decode("utf-8", "replace"),
-                        start_ns=known_time(message.start_time_unix_nano),
-                        end_ns=known_time(message.end_time_unix_nano),
-                        is_error=_is_error(message.status),
-                        attributes=own,
-                        resource=resource,
-                        scope=scope,
+                        trace_id,
+                        span_id,
+                        NO_PARENT if parent_id == ZERO_SPAN_ID else parent_id,
+                        bool(flags & FLAG_IS_REMOTE) if flags & FLAG_HAS_IS_REMOTE else None,
+                        message.name.decode("utf-8", "replace"),
+                        known_time(message.start_time_unix_nano),
+                        known_time(message.end_time_unix_nano),
+                        _is_error(message.status),
+                        own,
+                        resource,
+                        scope,
                     )
                 )
     links.append(_pack_links(passed, rejections))

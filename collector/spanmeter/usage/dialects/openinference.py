@@ -177,9 +177,9 @@ def _read_counts(span: Span, maker: _Maker) -> tuple[Usage | None, str]:
         return read_counts(span.attributes, _COUNTS_WITHOUT_TOTAL, cache_included=False)
     usage, problem = read_counts(span.attributes, COUNTS, cache_included=not _prompt_leaves_cache_out(span, maker))
     usage = with_thoughts(usage, span.attributes, total=_TOTAL, model=maker.model)
-    total = 0 if usage is None else count(span.attributes, _TOTAL) or 0
-    if usage is not None and total > usage.total and maker.package in _TOTALS_WITH_CACHE:
-        usage = replace(usage, input=usage.input + total - usage.total)
+    if usage is not None and maker.package in _TOTALS_WITH_CACHE:
+        total = count(span.attributes, _TOTAL) or 0
+        usage = replace(usage, input=usage.input + max(total - usage.total, 0))
     return usage, problem
 
 
