@@ -141,7 +141,11 @@ def _grpc(order: Order, place: int) -> Send:
     export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
         _METHOD
     )  # no serialisers: bytes in, bytes out
-    return lambda body: export(body, timeout=_TIMEOUT_S) and None
+
+    def send(body: bytes) -> None:
+        export(body, timeout=_TIMEOUT_S)
+
+    return send
 
 
 def _http(order: Order) -> Send:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from operator import itemgetter
 
-from spanmeter.usage.call import LlmCall, Usage
+from spanmeter.usage.call import LlmCall
 from spanmeter.usage.construct import make_similar_call
+from spanmeter.usage.packing import Counts, counts_of
 from spanmeter.usage.span import Attributes, AttributeValue, Span
 from spanmeter.usage.watching import Reads, watched
 
@@ -23,14 +24,21 @@ MOST_CHARACTERS = 256
 """Longer texts are not kept to compare others with."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Form:
-    """The answer for all spans of a form: `call`, with the counts that `read_usage` finds and the response id under
-    `id_key`, where there are these."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Form:
+    """What is common to all spans of a form: `call`, without counts and response id where these are each span's own.
+
+    They are found by `read_counts` and under `id_key`, if there are any.
+    """
 
     call: LlmCall | None
-    read_usage: Callable[[Attributes], Usage | None] | None
-    id_key: str
+    read_counts: Callable[[Attributes], Counts | None] | None = None
+    id_key: str = ""
+
+
+Recognised = tuple[Form, str, Counts | None]
+"""A form, and the span's own response id and counts."""
+_NO_CALL = Form(call=None)
 
 
 class _Table:
@@ -42,7 +50,7 @@ class _Table:
         self.keys = keys
         self.has_name = has_name
         self.has_types = has_types
-        self.forms: dict[object, _Form] = {}
+        self.forms: dict[object, Form] = {}
         self._look: Callable[[Attributes], object] | None = itemgetter(*sorted(keys)) if keys else None
 
     def place(self, span: Span) -> object:
@@ -70,9 +78,10 @@ class Forms:
 
     ask: Callable[[Span], LlmCall | None]
     _kinds: dict[tuple[str, ...], _Kind] = field(default_factory=dict)
+    _plain: dict[LlmCall, Form] = field(default_factory=dict)
     _learnt: int = 0
 
-    def recognise(self, span: Span) -> LlmCall | None:
+    def recognise(self, span: Span) -> Recognised:
         """What `ask` answers. For many threads: the worst that they do to each other is to learn twice."""
         attributes = span.attributes
         scope = span.scope
@@ -83,31 +92,41 @@ class Forms:
                 self._kinds.clear()
             kind = self._kinds[name] = _Kind()
         if kind.is_opaque:
-            return self.ask(span)
+            return self._asked(span)
         table = kind.table
         try:
             form = table.forms.get(table.place(span))
         except TypeError:
-            return self.ask(span)
+            return self._asked(span)
         if form is None:
             return self._learn(kind, span)
         kind.met += 1
-        call = form.call
-        if call is None or (form.read_usage is None and not form.id_key):
-            return call
-        usage = call.usage
-        if form.read_usage is not None:
-            usage = form.read_usage(attributes)
-            if usage is None:
-                return self.ask(span)
+        counts = None
+        if form.read_counts is not None:
+            counts = form.read_counts(attributes)
+            if counts is None:
+                return self._asked(span)
         if not form.id_key:
-            return make_similar_call(call, call.response_id, usage)
+            return form, "", counts
         response_id = attributes[form.id_key]
         if not isinstance(response_id, str) or not response_id:
-            return self.ask(span)
-        return make_similar_call(call, response_id, usage)
+            return self._asked(span)
+        return form, response_id, counts
 
-    def _learn(self, kind: _Kind, span: Span) -> LlmCall | None:
+    def _asked(self, span: Span) -> Recognised:
+        """The rules' own answer, in a form that was made before if there is one."""
+        call = self.ask(span)
+        if call is None:
+            return _NO_CALL, "", None
+        bare = make_similar_call(call, "", None)
+        form = self._plain.get(bare)
+        if form is None:
+            if len(self._plain) >= MOST_FORMS:
+                self._plain.clear()
+            form = self._plain[bare] = Form(call=bare)
+        return form, call.response_id, None if call.usage is None else counts_of(call.usage)
+
+    def _learn(self, kind: _Kind, span: Span) -> Recognised:
         """Asks, watches, and keeps the answer if others can be told to be like this span."""
         self._learnt += 1
         if self._learnt > MOST_FORMS:
@@ -127,22 +146,20 @@ class Forms:
         if form is not None and table is not None:
             kind.table = table
             table.forms[table.place(span)] = form
-        return self.ask(span)
+        return self._asked(span)
 
 
-def _form(call: LlmCall | None, reads: Reads, span: Span) -> _Form | None:
-    """None where the answer depends on more than can be compared."""
+def _form(call: LlmCall | None, reads: Reads, span: Span) -> Form | None:
+    """None where the answer depends on more than can be compared, or is made of what was read otherwise."""
     if reads.is_opaque:
         return None
     if call is None:
-        return None if reads.reading or reads.id_key else _Form(call=None, read_usage=None, id_key="")
-    if reads.reading is not None and call.usage is not reads.usage:
+        return None if reads.reading or reads.id_key else _NO_CALL
+    if call.usage is not reads.usage or call.response_id != (span.attributes[reads.id_key] if reads.id_key else ""):
         return None
-    if reads.id_key and call.response_id != span.attributes[reads.id_key]:
-        return None
-    return _Form(
-        call=make_similar_call(call, call.response_id, None) if reads.reading is not None else call,
-        read_usage=reads.reading.prepared(span.attributes.keys()) if reads.reading is not None else None,
+    return Form(
+        call=make_similar_call(call, "", None),
+        read_counts=reads.reading.prepared(span.attributes.keys()) if reads.reading is not None else None,
         id_key=reads.id_key,
     )
 

@@ -1,14 +1,14 @@
 """From a decoded span to the facts that are journalled: the dialects' answer, the tenant it names, extra dimensions."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from spanmeter.usage.call import LlmCall, SpanFacts
-from spanmeter.usage.construct import make_facts
 from spanmeter.usage.dialects import DIALECTS
 from spanmeter.usage.dialects.dialect import Dialect
 from spanmeter.usage.forms import Forms
+from spanmeter.usage.packing import PackedFacts
 from spanmeter.usage.span import Attributes, AttributeValue, Span, Vocabulary
 
 SERVICE_KEYS = ("service.name", "service.instance.id")
@@ -57,29 +57,59 @@ class Recogniser:
 
         A span without an end time takes `received_ns`: the service drops events of 1970 without a word.
         """
-        attributes = span.attributes
-        call = self._forms.recognise(span)
-        named = self._tenants.find(attributes)
-        dimensions = _dimensions(span, self.dimensions) if self.dimensions else ()
-        if call is None and named is _NOBODY and not dimensions:
-            return None
-        origin = self._origins.of(span.resource)
-        facts = make_facts(
-            span,
-            span.end_ns or span.start_ns or received_ns,
-            origin.service,
-            named.tenant,
-            named.key,
-            named.unusable,
-            origin.named.tenant,
-            origin.named.key,
-            origin.named.unusable,
-            credential_tenant,
-            dimensions,
-            () if named.tenant or call is None else _hints(span),
-            call,
-        )
-        return facts if _is_encodable(facts) else _mended(facts)
+        found, _ = self.pack((span,), received_ns=received_ns, credential_tenant=credential_tenant)
+        return found[0] if found else None
+
+    def pack(
+        self, spans: Iterable[Span], *, received_ns: int, credential_tenant: str = ""
+    ) -> tuple[PackedFacts, list[Span]]:
+        """`facts` of all that have any, and the spans that have none."""
+        found = PackedFacts()
+        others = []
+        rows = found.rows
+        for span in spans:
+            form, response_id, counts = self._forms.recognise(span)
+            named = self._tenants.find(span.attributes)
+            dimensions = _dimensions(span, self.dimensions) if self.dimensions else ()
+            if form.call is None and named is _NOBODY and not dimensions:
+                others.append(span)
+                continue
+            hints = () if named.tenant or form.call is None else _hints(span)
+            origin = self._origins.of(span.resource)
+            key = (form, origin, span.scope.name, named.key, named.unusable, dimensions, hints)
+            number = found.number(key)
+            if number is None:
+                shape = SpanFacts(
+                    trace_id=b"",
+                    span_id=b"",
+                    scope=span.scope.name,
+                    service=origin.service,
+                    tenant_key=named.key,
+                    unusable_tenants=named.unusable,
+                    resource_tenant=origin.named.tenant,
+                    resource_tenant_key=origin.named.key,
+                    resource_unusable_tenants=origin.named.unusable,
+                    credential_tenant=credential_tenant,
+                    dimensions=dimensions,
+                    hints=hints,
+                    call=form.call,
+                )
+                number = found.add_shape(key, shape if _is_encodable(shape) else _mended(shape))
+            rows.append(
+                (
+                    number,
+                    span.trace_id,
+                    span.span_id,
+                    span.parent_span_id,
+                    span.parent_is_remote,
+                    span.start_ns,
+                    span.end_ns or span.start_ns or received_ns,
+                    named.tenant,
+                    response_id if response_id.isascii() else _text(response_id),
+                    counts,
+                )
+            )
+        return found, others
 
     def ask(self, span: Span) -> LlmCall | None:
         """The first dialect's answer that has one."""
@@ -142,7 +172,7 @@ class _Tenants:
         return _NOBODY
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Origin:
     """What a resource says. `service` is its name and instance."""
 
@@ -244,31 +274,32 @@ def _is_encodable(facts: SpanFacts) -> bool:
     return True
 
 
+def _text(value: str) -> str:
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def _mended(facts: SpanFacts) -> SpanFacts:
     """Half surrogates replaced, as the decoders do with invalid UTF-8."""
 
-    def text(value: str) -> str:
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
     def pairs(values: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-        return tuple((text(name), text(value)) for name, value in values)
+        return tuple((_text(name), _text(value)) for name, value in values)
 
     call = facts.call
     if call is not None:
         call = replace(
             call,
-            operation=text(call.operation),
-            provider=text(call.provider),
-            request_model=text(call.request_model),
-            response_model=text(call.response_model),
-            response_id=text(call.response_id),
-            problem=text(call.problem),
-            reason=text(call.reason),
+            operation=_text(call.operation),
+            provider=_text(call.provider),
+            request_model=_text(call.request_model),
+            response_model=_text(call.response_model),
+            response_id=_text(call.response_id),
+            problem=_text(call.problem),
+            reason=_text(call.reason),
         )
     return replace(
         facts,
-        scope=text(facts.scope),
-        service=text(facts.service),
+        scope=_text(facts.scope),
+        service=_text(facts.service),
         dimensions=pairs(facts.dimensions),
         hints=pairs(facts.hints),
         call=call,

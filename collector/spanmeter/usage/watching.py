@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Protocol, cast
 
 from spanmeter.usage.call import Usage
+from spanmeter.usage.packing import Counts
 from spanmeter.usage.span import Attributes, AttributeValue, Scope, Span
 
 Counted = tuple[Usage | None, str]
@@ -23,7 +24,7 @@ class Reading(Protocol):
 
     def read(self, attributes: Attributes) -> Counted: ...
 
-    def prepared(self, keys: Collection[str]) -> Callable[[Attributes], Usage | None]:
+    def prepared(self, keys: Collection[str]) -> Callable[[Attributes], Counts | None]:
         """A fast form of `read` for attributes with exactly these keys. It answers None where it does not know."""
         ...
 

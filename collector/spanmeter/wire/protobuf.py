@@ -25,7 +25,7 @@ from spanmeter.wire import messages
 from spanmeter.wire.attributes import AttributeReader
 from spanmeter.wire.fault import find_fault
 from spanmeter.wire.interest import Interest, interest_of
-from spanmeter.wire.request import ZERO_SPAN_ID, DecodedRequest, Rejections, id_fault, known_time
+from spanmeter.wire.request import LAST_NS, ZERO_SPAN_ID, DecodedRequest, Rejections, id_fault
 
 _ERROR_CODE = 2  # Status.StatusCode.STATUS_CODE_ERROR
 _ERROR_STATUS = b"\x18\x02"  # a Status with that code and no message
@@ -59,7 +59,7 @@ def decode_protobuf(body: bytes, vocabulary: Vocabulary) -> DecodedRequest:
 def _decode(body: bytes, interest: Interest) -> DecodedRequest:
     request = messages.Request.FromString(body)
     is_quiet = interest.pattern.search(body) is None
-    attributes = AttributeReader(interest.encoded_keys)
+    attributes = AttributeReader(interest.encoded_keys, interest.key_fields)
     rejections = Rejections()
     spans: list[Span] = []
     links: list[bytes] = []
@@ -86,8 +86,7 @@ def _decode(body: bytes, interest: Interest) -> DecodedRequest:
             for raw in marked:
                 message = messages.Span.FromString(raw)
                 trace_id, span_id, parent_id = message.trace_id, message.span_id, message.parent_span_id
-                fault = id_fault(trace_id, span_id, parent_id)
-                if fault:
+                if fault := id_fault(trace_id, span_id, parent_id):
                     rejections.add(fault)
                     continue
                 own = attributes.read(message.attributes)
@@ -95,6 +94,7 @@ def _decode(body: bytes, interest: Interest) -> DecodedRequest:
                     links.append(trace_id + span_id + (parent_id or ZERO_SPAN_ID))
                     continue
                 flags = message.flags
+                start_ns, end_ns = message.start_time_unix_nano, message.end_time_unix_nano
                 spans.append(
                     make_span(
                         trace_id,
@@ -102,8 +102,8 @@ def _decode(body: bytes, interest: Interest) -> DecodedRequest:
                         NO_PARENT if parent_id == ZERO_SPAN_ID else parent_id,
                         bool(flags & FLAG_IS_REMOTE) if flags & FLAG_HAS_IS_REMOTE else None,
                         message.name.decode("utf-8", "replace"),
-                        known_time(message.start_time_unix_nano),
-                        known_time(message.end_time_unix_nano),
+                        start_ns if start_ns <= LAST_NS else 0,
+                        end_ns if end_ns <= LAST_NS else 0,
                         _is_error(message.status),
                         own,
                         resource,

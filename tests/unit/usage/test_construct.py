@@ -1,10 +1,10 @@
 """What is made in bulk equals what is constructed."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from spanmeter.usage.call import LlmCall, Role, SpanFacts, Usage
-from spanmeter.usage.construct import make_facts, make_similar_call, make_span, make_usage
+from spanmeter.usage.construct import make_similar_call, make_similar_facts, make_span, make_usage
 from spanmeter.usage.span import Scope, Span
 
 SPAN: dict[str, Any] = {
@@ -54,7 +54,7 @@ def test_a_span() -> None:
 
 
 def test_counts() -> None:
-    assert same(make_usage(3, 4), Usage(input=3, output=4))
+    assert same(make_usage(1, 2, 3, 4, 5), Usage(input=1, cache_read=2, cache_write=3, output=4, reasoning=5))
 
 
 def test_a_call_like_another() -> None:
@@ -62,6 +62,14 @@ def test_a_call_like_another() -> None:
     assert same(other, LlmCall(**(CALL | {"response_id": "id", "usage": None})))
 
 
-def test_facts() -> None:
-    of_span = {name: SPAN[name] for name in ("trace_id", "span_id", "parent_span_id", "parent_is_remote", "start_ns")}
-    assert same(make_facts(Span(**SPAN), 9, *FACTS.values()), SpanFacts(**(of_span | FACTS), end_ns=9, scope="n"))
+def test_facts_like_others() -> None:
+    others = SpanFacts(trace_id=b"", span_id=b"", scope="n", **FACTS)
+    made = make_similar_facts(others, b"t", b"s", b"p", True, 1, 9, "own", None)
+    own: dict[str, Any] = {
+        "trace_id": b"t",
+        "span_id": b"s",
+        "parent_span_id": b"p",
+        "parent_is_remote": True,
+        "start_ns": 1,
+    }
+    assert same(made, replace(others, **own, end_ns=9, tenant="own", call=None))

@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from spanmeter.usage.call import LlmCall, Role, Usage
-from spanmeter.usage.construct import make_usage
 from spanmeter.usage.counting import disjoint
 from spanmeter.usage.dialects.dialect import Dialect
+from spanmeter.usage.packing import Counts, counts_of
 from spanmeter.usage.span import Attributes, Span
 from spanmeter.usage.values import MOST_TOKENS, BadCountError, count, passed, text
 from spanmeter.usage.watching import WatchedAttributes
@@ -187,16 +187,16 @@ class Reading:
         except BadCountError as error:
             return None, str(error)
 
-    def prepared(self, keys: Collection[str]) -> Callable[[Attributes], Usage | None]:
+    def prepared(self, keys: Collection[str]) -> Callable[[Attributes], Counts | None]:
         """The usual case, whole numbers for input, output and perhaps the total, is read here."""
         names = self.names
         parts = (*names.cache_read, *names.cache_write, *names.reasoning)
         found = [next((key for key in group if key in keys), "") for group in (names.input, names.output, names.total)]
         input_key, output_key, total_key = found[0], found[1], found[2] or found[0]
         if not input_key or not output_key or any(key in keys for key in parts):
-            return lambda attributes: self.read(attributes)[0]
+            return self._read_any
 
-        def read(attributes: Attributes) -> Usage | None:
+        def read(attributes: Attributes) -> Counts | None:
             input_tokens, output_tokens, total = attributes[input_key], attributes[output_key], attributes[total_key]
             if (
                 type(input_tokens) is type(output_tokens) is type(total) is int
@@ -205,10 +205,14 @@ class Reading:
                 and 0 <= total <= MOST_TOKENS
                 and (input_tokens or output_tokens)
             ):
-                return make_usage(input_tokens, output_tokens)
-            return self.read(attributes)[0]
+                return input_tokens, 0, 0, output_tokens, 0
+            return self._read_any(attributes)
 
         return read
+
+    def _read_any(self, attributes: Attributes) -> Counts | None:
+        usage = self.read(attributes)[0]
+        return None if usage is None else counts_of(usage)
 
 
 NAME = "otel-genai"
