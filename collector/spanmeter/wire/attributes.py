@@ -40,7 +40,18 @@ class AttributeReader(dict[bytes, _Pair | None]):
         """The wanted ones among `attributes`. Of equal keys the last wins."""
         return dict(filter(None, map(self.__getitem__, attributes)))
 
+    def read_long(self, attributes: Iterable[bytes]) -> dict[str, AttributeValue]:
+        """As `read`, for spans with long texts: to look one of these up is to hash all its bytes."""
+        pairs = [self[one] if len(one) <= _REMEMBERED_BYTES else self._pair(one) for one in attributes]
+        return dict(filter(None, pairs))
+
     def __missing__(self, key_value: bytes) -> _Pair | None:
+        pair = self._pair(key_value)
+        if len(key_value) <= _REMEMBERED_BYTES:
+            self[key_value] = pair
+        return pair
+
+    def _pair(self, key_value: bytes) -> _Pair | None:
         """Reads by position what every known encoder writes: key, then value, each length in one byte.
 
         Strings of up to 125 bytes and integers from 0 to 2,097,151 are read here; all else goes to the parser.
@@ -62,8 +73,6 @@ class AttributeReader(dict[bytes, _Pair | None]):
                 elif kind == _INT_VALUE and rest <= 6:
                     value = _varint(key_value[at + 3 :])
             pair = _parse(key_value, self._keys) if value is None else (key, value)
-        if size <= _REMEMBERED_BYTES:
-            self[key_value] = pair
         return pair
 
 

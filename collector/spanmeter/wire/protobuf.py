@@ -30,6 +30,8 @@ from spanmeter.wire.request import LAST_NS, ZERO_SPAN_ID, DecodedRequest, Reject
 _ERROR_CODE = 2  # Status.StatusCode.STATUS_CODE_ERROR
 _ERROR_STATUS = b"\x18\x02"  # a Status with that code and no message
 
+_LONG_BYTES = 2048  # a span with more of them has long texts
+
 # How every known encoder begins a span: trace_id, span_id, then trace_state and parent_span_id where there are any.
 _TRACE_ID_TAG = b"\n\x10"
 _SPAN_ID_TAG = b"\x12\x08"
@@ -89,7 +91,8 @@ def _decode(body: bytes, interest: Interest) -> DecodedRequest:
                 if fault := id_fault(trace_id, span_id, parent_id):
                     rejections.add(fault)
                     continue
-                own = attributes.read(message.attributes)
+                read = attributes.read if len(raw) < _LONG_BYTES else attributes.read_long
+                own = read(message.attributes)
                 if interest.keys.isdisjoint(own):
                     links.append(trace_id + span_id + (parent_id or ZERO_SPAN_ID))
                     continue
