@@ -26,7 +26,8 @@ _MODELS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """Requests of `spans` spans. `text_bytes` of messages are on each LLM span; `share` of the spans are LLM spans."""
+    """Requests of `spans` spans, all of them LLM spans with `text_bytes` of messages, or a mix in which every twentieth
+    is."""
 
     name: str
     spans: int
