@@ -27,14 +27,9 @@ def journal_entry(
     request: DecodedRequest, recogniser: Recogniser, *, received_ns: int, credential_tenant: str = ""
 ) -> JournalEntry:
     """What of a request is journalled: facts of the spans that may matter, links of all others."""
-    facts = []
+    facts, others = recogniser.pack(request.spans, received_ns=received_ns, credential_tenant=credential_tenant)
     links = [request.links]
-    for span in request.spans:
-        found = recogniser.facts(span, received_ns=received_ns, credential_tenant=credential_tenant)
-        if found is not None:
-            facts.append(found)
-        else:
-            links.append(span.trace_id + span.span_id + (span.parent_span_id or NO_PARENT_LINK))
+    links += [span.trace_id + span.span_id + (span.parent_span_id or NO_PARENT_LINK) for span in others]
     return JournalEntry(
         received_ns=received_ns,
         facts=facts,

@@ -4,14 +4,18 @@ Source of the codes: OTLP specification 1.10, "Failures" and "OTLP/gRPC Throttli
 UNAVAILABLE with RetryInfo asks to send again.
 """
 
+import asyncio
+import contextlib
 import logging
 import math
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeoutError
+import threading
+from concurrent.futures import Future
+from functools import partial
 
 import grpc
 
 from spanmeter.errors import MalformedError, StoreError
+from spanmeter.receiver.loop import Arrivals, decoded_by_size
 from spanmeter.receiver.reception import COMMIT_TIMEOUT_S, RETRY_AFTER_S, Reception
 from spanmeter.settings import ListenAddress
 from spanmeter.wire.body import Encoding
@@ -21,56 +25,81 @@ from spanmeter.wire.reply import export_reply, status_reply
 log = logging.getLogger("spanmeter.grpc")
 
 SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
-THREADS = 32
-"""Requests in flight: each waits in its thread for the group commit."""
+START_TIMEOUT_S = 30.0
+
+Context = grpc.aio.ServicerContext[bytes, bytes]
 
 
 class GrpcReceiver:
-    """The gRPC server. `start` returns the port that it listens on."""
+    """The gRPC server, an event loop in a thread of its own: what a small request costs are changes of threads, and
+    one that waits in a thread of a pool for its commit makes twice as many. `start` returns the port.
+    """
 
     def __init__(self, address: ListenAddress, reception: Reception) -> None:
         self._address = address
         self._reception = reception
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="spanmeter-grpc")
-        limit = reception.max_body_bytes
-        self._server = grpc.server(
-            self._pool,
-            options=[("grpc.max_receive_message_length", limit), ("grpc.so_reuseport", 0)],
-        )
-        handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(self._export)
-        self._server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(SERVICE, {"Export": handler}),)  # bodies stay bytes: no deserializer
-        )
+        self._port: Future[int] = Future()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping: asyncio.Event | None = None
+        self._grace_s = 0.0
+        self._thread = threading.Thread(target=self._run, name="spanmeter-grpc", daemon=True)
 
     def start(self) -> int:
         """Listen and serve. Raises OSError where the address cannot be had."""
-        try:
-            port = self._server.add_insecure_port(str(self._address))
-        except RuntimeError as error:
-            raise OSError(f"cannot listen on {self._address}: {error}") from error
-        self._server.start()
-        return port
+        self._thread.start()
+        return self._port.result(START_TIMEOUT_S)
 
     def stop(self, grace_s: float) -> None:
         """Refuse new requests at once, answer those in flight, within `grace_s` seconds."""
-        self._server.stop(grace_s).wait(grace_s + 1.0)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._grace_s = grace_s
+        if self._loop is not None and self._stopping is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._stopping.set)
+            self._thread.join(grace_s + 1.0)
 
-    def _export(self, body: bytes, context: grpc.ServicerContext) -> bytes:
+    def _run(self) -> None:
         try:
-            request = decode_protobuf(body, self._reception.vocabulary)
-            accepted = self._reception.accept(request)
-            accepted.done.result(COMMIT_TIMEOUT_S)
+            asyncio.run(self._serve())
+        except Exception as error:
+            if self._port.done():
+                log.exception("the server has ended")
+            else:
+                self._port.set_exception(error)
+
+    async def _serve(self) -> None:
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        self._arrivals = Arrivals(self._loop)
+        server = grpc.aio.server(
+            options=[("grpc.max_receive_message_length", self._reception.max_body_bytes), ("grpc.so_reuseport", 0)]
+        )
+        handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(self._export)
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(SERVICE, {"Export": handler}),)  # bodies stay bytes: no deserializer
+        )
+        try:
+            port = server.add_insecure_port(str(self._address))
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {self._address}: {error}") from error
+        await server.start()
+        self._port.set_result(port)
+        await self._stopping.wait()
+        await server.stop(self._grace_s)
+
+    async def _export(self, body: bytes, context: Context) -> bytes:
+        try:
+            decoded = partial(decode_protobuf, body, self._reception.vocabulary)
+            accepted = self._reception.accept(await decoded_by_size(decoded, len(body)))
+            await asyncio.wait_for(self._arrivals.of(accepted.done), COMMIT_TIMEOUT_S)
         except MalformedError as error:
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, error.message)
-        except (StoreError, FutureTimeoutError) as error:
-            self._again(context, str(error) or "the journal did not answer in time")
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, error.message)
+        except (StoreError, TimeoutError) as error:
+            await self._again(context, str(error) or "the journal did not answer in time")
         except Exception:
             log.exception("request failed")
-            self._again(context, "internal error")
+            await self._again(context, "internal error")
         return export_reply(Encoding.PROTOBUF, rejected=accepted.rejected, message=accepted.message)
 
-    def _again(self, context: grpc.ServicerContext, message: str) -> None:
+    async def _again(self, context: Context, message: str) -> None:
         status = status_reply(
             Encoding.PROTOBUF,
             code=grpc.StatusCode.UNAVAILABLE.value[0],
@@ -78,4 +107,4 @@ class GrpcReceiver:
             retry_after_s=math.ceil(RETRY_AFTER_S),
         )
         context.set_trailing_metadata((("grpc-status-details-bin", status),))
-        context.abort(grpc.StatusCode.UNAVAILABLE, message)
+        await context.abort(grpc.StatusCode.UNAVAILABLE, message)

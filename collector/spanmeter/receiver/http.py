@@ -16,10 +16,12 @@ from typing import Any
 import uvicorn
 
 from spanmeter.errors import MalformedError, RequestError, StoreError, TooLargeError, UnsupportedError
+from spanmeter.receiver.loop import Arrivals, decoded_by_size
 from spanmeter.receiver.reception import COMMIT_TIMEOUT_S, RETRY_AFTER_S, Reception
 from spanmeter.settings import ListenAddress
 from spanmeter.wire.body import Encoding, decode, encoding_of, inflate
 from spanmeter.wire.reply import export_reply, status_reply
+from spanmeter.wire.request import DecodedRequest
 
 log = logging.getLogger("spanmeter.http")
 
@@ -29,8 +31,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 PATHS = frozenset({"/v1/traces", "/api/public/otel/v1/traces"})
 """The OTLP specification's path, and that of Langfuse's SDKs (langfuse 3, _client/span_processor.py)."""
-SMALL_BYTES = 64 * 1024
-"""Bodies up to this size are decoded in the event loop, larger ones in a thread: a hop costs more than they do."""
+INFLATION = 10
+"""By how much text that was compressed usually grows."""
 DISCARD_BYTES = 1024**3
 DISCARD_TIMEOUT_S = 30.0
 _INVALID_ARGUMENT, _UNAVAILABLE, _INTERNAL = 3, 14, 13
@@ -85,8 +87,12 @@ class HttpReceiver:
             self._socket.close()
 
     def _serve(self) -> None:
+        asyncio.run(self._serve_in_loop())
+
+    async def _serve_in_loop(self) -> None:
         assert self._socket is not None
-        asyncio.run(self._server.serve(sockets=[self._socket]))
+        self._arrivals = Arrivals(asyncio.get_running_loop())
+        await self._server.serve(sockets=[self._socket])
 
     async def _app(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         path, method = scope["path"], scope["method"]
@@ -118,14 +124,12 @@ class HttpReceiver:
             limit, vocabulary = self._reception.max_body_bytes, self._reception.vocabulary
             compression = headers.get(b"content-encoding", b"").decode("latin-1")
 
-            def decoded() -> Any:
+            def decoded() -> DecodedRequest:
                 return decode(inflate(body, compression, limit=limit), content_type, vocabulary)
 
-            small = len(body) <= SMALL_BYTES and not compression
-            request = decoded() if small else await asyncio.to_thread(decoded)
-            accepted = self._reception.accept(request)
-            # Shielded: to give up waiting is not to cancel the commit, which others wait for too.
-            await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(accepted.done)), COMMIT_TIMEOUT_S)
+            size = len(body) * (INFLATION if compression else 1)
+            accepted = self._reception.accept(await decoded_by_size(decoded, size))
+            await asyncio.wait_for(self._arrivals.of(accepted.done), COMMIT_TIMEOUT_S)
         except RequestError as error:
             if isinstance(error, TooLargeError) and not await _discard(receive):
                 return

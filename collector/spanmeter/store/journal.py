@@ -8,6 +8,7 @@ import msgspec
 
 from spanmeter.store.database import Database
 from spanmeter.usage.call import SpanFacts
+from spanmeter.usage.packing import PackedFacts, Row, packed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +46,25 @@ class Journal(Protocol):
     def depth(self) -> int: ...
 
 
+_FORMAT = 1
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(list[SpanFacts])
+_decoder = msgspec.msgpack.Decoder(tuple[int, list[SpanFacts], list[Row]])
+# What was written before there were formats is a list of facts: no integer is at its beginning.
+_old_decoder = msgspec.msgpack.Decoder(list[SpanFacts])
+
+
+def encoded(facts: Sequence[SpanFacts]) -> bytes:
+    """`facts` as they stand in the journal."""
+    found = packed(facts)
+    return _encoder.encode((_FORMAT, found.shapes, found.rows))
+
+
+def decoded(stored: bytes) -> Sequence[SpanFacts]:
+    """The facts in `encoded` bytes, of this version or an older one."""
+    if stored[1:2] != b"\x01":
+        return _old_decoder.decode(stored)
+    _, shapes, rows = _decoder.decode(stored)
+    return list(PackedFacts(shapes, rows))
 
 
 class SqliteJournal:
@@ -61,22 +79,23 @@ class SqliteJournal:
         for entry in entries:
             spans += entry.spans
             rejected += entry.rejected
-            for facts in entry.facts:
-                call = facts.call
-                if call is not None:
-                    llm_spans += 1
-                    if call.usage is not None:
-                        input_tokens += call.usage.all_input
-                        output_tokens += call.usage.all_output
-            if entry.facts or entry.links:
-                rows.append((entry.received_ns, _encoder.encode(entry.facts), entry.links))
+            facts = packed(entry.facts)
+            are_calls = [shape.call is not None for shape in facts.shapes]
+            for number, *_, counts in facts.rows:
+                llm_spans += are_calls[number]
+                if counts is not None:
+                    fresh, cache_read, cache_write, output, reasoning = counts
+                    input_tokens += fresh + cache_read + cache_write
+                    output_tokens += output + reasoning
+            if facts or entry.links:
+                rows.append((entry.received_ns, encoded(facts), entry.links))
         with self._database.transaction() as transaction:
             transaction.execute_many("journal_append", rows)
             transaction.execute("received_add", len(entries), spans, llm_spans, input_tokens, output_tokens, rejected)
 
     def read(self, *, after: int, limit: int) -> Sequence[JournalRow]:
         return [
-            JournalRow(seq=seq, received_ns=received_ns, facts=_decoder.decode(facts), links=links)
+            JournalRow(seq=seq, received_ns=received_ns, facts=decoded(facts), links=links)
             for seq, received_ns, facts, links in self._database.execute("journal_read", after, limit)
         ]
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 
 from spanmeter.usage.span import Attributes, AttributeValue
+from spanmeter.usage.watching import WatchedAttributes
 
 MOST_TOKENS = 100_000_000
 """More than this in one call is a broken counter: the largest context windows hold some ten million tokens."""
@@ -54,6 +55,14 @@ def text(attributes: Attributes, *keys: str) -> str:
         if isinstance(value, str) and value:
             return value
     return ""
+
+
+def passed(attributes: Attributes, *keys: str) -> str:
+    """As `text`, for a value that the caller hands on as the call's response id, or asks only whether there is one.
+
+    Nothing else may depend on it: the answer for one id is used for spans with other ids.
+    """
+    return attributes.passed(keys) if isinstance(attributes, WatchedAttributes) else text(attributes, *keys)
 
 
 def truth(attributes: Attributes, key: str) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from spanmeter.usage.span import Vocabulary
+from spanmeter.wire.attributes import key_fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,12 +16,14 @@ class Interest:
 
     `keys` make a span interesting: those that contain a marker. The vocabulary's others (`service.name`) are kept
     where they are found, and alone are no reason to keep a span. `pattern` matches somewhere in the protobuf form of
-    every span with one of `keys`, and of few others. `encoded_keys` are all keys, wanted on spans and resources.
+    every span with one of `keys`, and of few others. `encoded_keys` are all keys, wanted on spans and resources, and
+    `key_fields` these as protobuf writes them.
     """
 
     keys: frozenset[str]
     pattern: re.Pattern[bytes]
     encoded_keys: Mapping[bytes, str]
+    key_fields: Mapping[bytes, str]
 
 
 @lru_cache(maxsize=8)
@@ -30,10 +33,12 @@ def interest_of(vocabulary: Vocabulary) -> Interest:
         for key in vocabulary.keys
         if any(marker in key for marker in vocabulary.markers)
     }
+    encoded_keys = {key.encode(): key for key in vocabulary.keys}
     return Interest(
         keys=frozenset(key for key in vocabulary.keys if any(marker in key for marker in vocabulary.markers)),
         pattern=_pattern({start.encode() for start in starts}),
-        encoded_keys={key.encode(): key for key in vocabulary.keys},
+        encoded_keys=encoded_keys,
+        key_fields=key_fields(encoded_keys),
     )
 
 

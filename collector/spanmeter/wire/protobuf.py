@@ -11,6 +11,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from spanmeter.errors import MalformedError
+from spanmeter.usage.construct import make_span
 from spanmeter.usage.span import (
     FLAG_HAS_IS_REMOTE,
     FLAG_IS_REMOTE,
@@ -22,13 +23,14 @@ from spanmeter.usage.span import (
 )
 from spanmeter.wire import messages
 from spanmeter.wire.attributes import AttributeReader
-from spanmeter.wire.construct import make_span
 from spanmeter.wire.fault import find_fault
 from spanmeter.wire.interest import Interest, interest_of
-from spanmeter.wire.request import ZERO_SPAN_ID, DecodedRequest, Rejections, id_fault, known_time
+from spanmeter.wire.request import LAST_NS, ZERO_SPAN_ID, DecodedRequest, Rejections, id_fault
 
 _ERROR_CODE = 2  # Status.StatusCode.STATUS_CODE_ERROR
 _ERROR_STATUS = b"\x18\x02"  # a Status with that code and no message
+
+_LONG_BYTES = 2048  # a span with more of them has long texts
 
 # How every known encoder begins a span: trace_id, span_id, then trace_state and parent_span_id where there are any.
 _TRACE_ID_TAG = b"\n\x10"
@@ -59,7 +61,7 @@ def decode_protobuf(body: bytes, vocabulary: Vocabulary) -> DecodedRequest:
 def _decode(body: bytes, interest: Interest) -> DecodedRequest:
     request = messages.Request.FromString(body)
     is_quiet = interest.pattern.search(body) is None
-    attributes = AttributeReader(interest.encoded_keys)
+    attributes = AttributeReader(interest.encoded_keys, interest.key_fields)
     rejections = Rejections()
     spans: list[Span] = []
     links: list[bytes] = []
@@ -86,28 +88,29 @@ def _decode(body: bytes, interest: Interest) -> DecodedRequest:
             for raw in marked:
                 message = messages.Span.FromString(raw)
                 trace_id, span_id, parent_id = message.trace_id, message.span_id, message.parent_span_id
-                fault = id_fault(trace_id, span_id, parent_id)
-                if fault:
+                if fault := id_fault(trace_id, span_id, parent_id):
                     rejections.add(fault)
                     continue
-                own = attributes.read(message.attributes)
+                read = attributes.read if len(raw) < _LONG_BYTES else attributes.read_long
+                own = read(message.attributes)
                 if interest.keys.isdisjoint(own):
                     links.append(trace_id + span_id + (parent_id or ZERO_SPAN_ID))
                     continue
                 flags = message.flags
+                start_ns, end_ns = message.start_time_unix_nano, message.end_time_unix_nano
                 spans.append(
                     make_span(
-                        trace_id=trace_id,
-                        span_id=span_id,
-                        parent_span_id=NO_PARENT if parent_id == ZERO_SPAN_ID else parent_id,
-                        parent_is_remote=bool(flags & FLAG_IS_REMOTE) if flags & FLAG_HAS_IS_REMOTE else None,
-                        name=message.name.decode("utf-8", "replace"),
-                        start_ns=known_time(message.start_time_unix_nano),
-                        end_ns=known_time(message.end_time_unix_nano),
-                        is_error=_is_error(message.status),
-                        attributes=own,
-                        resource=resource,
-                        scope=scope,
+                        trace_id,
+                        span_id,
+                        NO_PARENT if parent_id == ZERO_SPAN_ID else parent_id,
+                        bool(flags & FLAG_IS_REMOTE) if flags & FLAG_HAS_IS_REMOTE else None,
+                        message.name.decode("utf-8", "replace"),
+                        start_ns if start_ns <= LAST_NS else 0,
+                        end_ns if end_ns <= LAST_NS else 0,
+                        _is_error(message.status),
+                        own,
+                        resource,
+                        scope,
                     )
                 )
     links.append(_pack_links(passed, rejections))

@@ -9,7 +9,8 @@ from spanmeter.usage.span import SPAN_ID_BYTES, TRACE_ID_BYTES, Span
 ZERO_TRACE_ID = bytes(TRACE_ID_BYTES)
 ZERO_SPAN_ID = bytes(SPAN_ID_BYTES)
 
-_LAST_NS = 2**63 - 1  # in the year 2262
+LAST_NS = 2**63 - 1
+"""In the year 2262. A later time is not known: OTLP has 64 bits for it, every store of ours 63."""
 
 _REASONS_NAMED = 3  # a message has to fit a log line, however many ways of being wrong a sender finds
 
@@ -78,4 +79,4 @@ def id_fault(trace_id: bytes, span_id: bytes, parent_span_id: bytes) -> str:
 
 def known_time(time_ns: int) -> int:
     """`time_ns`, or 0 (not known) where no clock can have said it: OTLP has 64 bits for it, every store of ours 63."""
-    return time_ns if time_ns <= _LAST_NS else 0
+    return time_ns if time_ns <= LAST_NS else 0

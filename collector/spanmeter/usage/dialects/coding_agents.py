@@ -13,7 +13,7 @@ from spanmeter.usage.dialects.dialect import Dialect
 from spanmeter.usage.dialects.otel_genai import COUNTS, IDENTITY_KEYS, CountNames, make_call, read_counts
 from spanmeter.usage.dialects.provider_names import semconv_provider
 from spanmeter.usage.span import Span
-from spanmeter.usage.values import text
+from spanmeter.usage.values import passed, text
 
 _CLAUDE_CODE = "claude_code.llm_request"
 _CLAUDE_COUNTS = CountNames(
@@ -59,7 +59,7 @@ def recognise_claude_code(span: Span) -> LlmCall | None:
         operation="chat",
         provider="anthropic",
         request_model=text(span.attributes, "gen_ai.request.model", "model"),
-        response_id=text(span.attributes, "gen_ai.response.id", "request_id"),
+        response_id=passed(span.attributes, "gen_ai.response.id", "request_id"),
         streamed=True,
     )
 

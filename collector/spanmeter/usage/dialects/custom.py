@@ -12,7 +12,7 @@ from spanmeter.usage.dialects.dialect import Dialect
 from spanmeter.usage.dialects.otel_genai import CountNames, read_counts
 from spanmeter.usage.dialects.provider_names import semconv_provider
 from spanmeter.usage.span import Attributes, AttributeValue, Span
-from spanmeter.usage.values import text, truth
+from spanmeter.usage.values import passed, text, truth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +102,7 @@ def _recognise(spec: DialectSpec, span: Span) -> LlmCall | None:
         provider=semconv_provider(text(attributes, *names.provider) or names.fixed_provider),
         request_model=text(attributes, *names.request_model),
         response_model=text(attributes, *names.response_model),
-        response_id=text(attributes, *names.response_id),
+        response_id=passed(attributes, *names.response_id),
         usage=usage,
         problem=problem,
         reason="" if role is Role.CALL else f"{spec.role_key} {_shown(attributes.get(spec.role_key))}",

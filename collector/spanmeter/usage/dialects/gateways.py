@@ -14,7 +14,7 @@ from spanmeter.usage.dialects.dialect import Dialect
 from spanmeter.usage.dialects.otel_genai import CALLS, COUNTS, IDENTITY_KEYS, IGNORED, make_call, read_counts
 from spanmeter.usage.dialects.provider_names import semconv_provider
 from spanmeter.usage.span import Span
-from spanmeter.usage.values import text
+from spanmeter.usage.values import passed, text
 
 _KONG = "kong"
 _KONG_CACHE = ("kong.gen_ai.cache.status", "kong.gen_ai.cache_status")
@@ -64,7 +64,7 @@ def recognise_vllm(span: Span) -> LlmCall | None:
         usage=usage,
         problem=problem,
         provider="vllm",
-        response_id=text(span.attributes, "gen_ai.response.id", _VLLM_REQUEST_ID),
+        response_id=passed(span.attributes, "gen_ai.response.id", _VLLM_REQUEST_ID),
     )
 
 

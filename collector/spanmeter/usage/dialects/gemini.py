@@ -14,7 +14,7 @@ from spanmeter.usage.values import BadCountError, count
 
 def with_thoughts(usage: Usage | None, counts: Mapping[str, AttributeValue], *, total: str, model: str) -> Usage | None:
     """`usage` with the thoughts that only the count under `total` has; as it is where they are told, or for others."""
-    if usage is None or usage.reasoning or "gemini" not in model.lower():
+    if usage is None or "gemini" not in model.lower() or usage.reasoning:
         return usage
     try:
         missing = (count(counts, total) or 0) - usage.total

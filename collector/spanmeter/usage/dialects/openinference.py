@@ -189,9 +189,9 @@ def _read_counts(span: Span, maker: _Maker) -> tuple[Usage | None, str]:
     if usage is None and not problem and maker.package == "haystack" and text(span.attributes, _KIND) == "EMBEDDING":
         return read_reply_usage(json_object(_output_meta(span).get("usage")))
     usage = with_thoughts(usage, span.attributes, total=_TOTAL, model=maker.model)
-    total = 0 if usage is None else count(span.attributes, _TOTAL) or 0
-    if usage is not None and total > usage.total and maker.package in _TOTALS_WITH_CACHE:
-        usage = replace(usage, input=usage.input + total - usage.total)
+    if usage is not None and maker.package in _TOTALS_WITH_CACHE:
+        total = count(span.attributes, _TOTAL) or 0
+        usage = replace(usage, input=usage.input + max(total - usage.total, 0))
     return usage, problem
 
 

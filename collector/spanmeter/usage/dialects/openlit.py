@@ -39,7 +39,7 @@ from spanmeter.usage.dialects.otel_genai import (
 from spanmeter.usage.dialects.provider_names import semconv_provider
 from spanmeter.usage.dialects.reply_text import FASTEST_ANSWER_NS
 from spanmeter.usage.span import Span
-from spanmeter.usage.values import text, truth
+from spanmeter.usage.values import passed, text, truth
 
 NAME = "openlit"
 
@@ -132,7 +132,7 @@ def _role(operation: str) -> tuple[Role, str]:
 def _took_no_time(span: Span) -> bool:
     return (
         not span.is_error
-        and not text(span.attributes, "gen_ai.response.id")
+        and not passed(span.attributes, "gen_ai.response.id")
         and 0 < span.end_ns - span.start_ns < FASTEST_ANSWER_NS
     )
 

@@ -42,7 +42,7 @@ from spanmeter.usage.dialects.otel_genai import (
 from spanmeter.usage.dialects.provider_names import semconv_provider
 from spanmeter.usage.dialects.reply_text import FASTEST_ANSWER_NS
 from spanmeter.usage.span import Attributes, Span
-from spanmeter.usage.values import BadCountError, count, text, truth, version
+from spanmeter.usage.values import BadCountError, count, passed, text, truth, version
 
 NAME = "openllmetry"
 
@@ -216,7 +216,7 @@ def _from_cache(span: Span, usage: Usage | None) -> bool:
     return (
         usage is not None
         and not span.is_error
-        and not text(span.attributes, "gen_ai.response.id")
+        and not passed(span.attributes, "gen_ai.response.id")
         and 0 < span.end_ns - span.start_ns < FASTEST_ANSWER_NS
     )
 

@@ -6,13 +6,16 @@ added the cache and 1.41 the reasoning counts); semantic-conventions-genai renam
 `cache_write` (changelog 440); opentelemetry-util-genai 1.3b0 _inference_invocation.py.
 """
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from spanmeter.usage.call import LlmCall, Role, Usage
 from spanmeter.usage.counting import disjoint
 from spanmeter.usage.dialects.dialect import Dialect
+from spanmeter.usage.packing import Counts, counts_of
 from spanmeter.usage.span import Attributes, Span
-from spanmeter.usage.values import BadCountError, count, text
+from spanmeter.usage.values import MOST_TOKENS, BadCountError, count, passed, text
+from spanmeter.usage.watching import WatchedAttributes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +128,7 @@ def make_call(
         provider=text(attributes, "gen_ai.provider.name", "gen_ai.system") if provider is None else provider,
         request_model=request_model or text(attributes, "gen_ai.request.model"),
         response_model=response_model or text(attributes, "gen_ai.response.model"),
-        response_id=response_id or text(attributes, "gen_ai.response.id"),
+        response_id=response_id or passed(attributes, "gen_ai.response.id"),
         usage=usage,
         problem=problem,
         reason=reason,
@@ -152,28 +155,72 @@ def read_counts(
     `attributes` may be any mapping, such as a JSON object's. The flags say what is known of the emitter, see
     `counting.disjoint`.
     """
-    try:
-        input_tokens = count(attributes, *names.input)
-        output_tokens = count(attributes, *names.output)
-        cache_read = count(attributes, *names.cache_read) or 0
-        cache_write = count(attributes, *names.cache_write) or 0
-        if not (input_tokens or output_tokens or cache_read or cache_write):
-            return None, ""
-        return (
-            disjoint(
-                input_tokens or 0,
-                output_tokens or 0,
-                cache_read=cache_read,
-                cache_write=cache_write,
-                reasoning=count(attributes, *names.reasoning) or 0,
-                total=count(attributes, *names.total),
-                cache_included=cache_included,
-                reasoning_included=reasoning_included,
-            ),
-            "",
-        )
-    except BadCountError as error:
-        return None, str(error)
+    reading = Reading(names=names, cache_included=cache_included, reasoning_included=reasoning_included)
+    return attributes.counted(reading) if isinstance(attributes, WatchedAttributes) else reading.read(attributes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """`read_counts` with its arguments, see `watching.Reading`."""
+
+    names: CountNames
+    cache_included: bool
+    reasoning_included: bool
+
+    def keys(self) -> frozenset[str]:
+        return self.names.keys()
+
+    def read(self, attributes: Attributes) -> tuple[Usage | None, str]:
+        names = self.names
+        try:
+            input_tokens = count(attributes, *names.input)
+            output_tokens = count(attributes, *names.output)
+            cache_read = count(attributes, *names.cache_read) or 0
+            cache_write = count(attributes, *names.cache_write) or 0
+            if not (input_tokens or output_tokens or cache_read or cache_write):
+                return None, ""
+            return (
+                disjoint(
+                    input_tokens or 0,
+                    output_tokens or 0,
+                    cache_read=cache_read,
+                    cache_write=cache_write,
+                    reasoning=count(attributes, *names.reasoning) or 0,
+                    total=count(attributes, *names.total),
+                    cache_included=self.cache_included,
+                    reasoning_included=self.reasoning_included,
+                ),
+                "",
+            )
+        except BadCountError as error:
+            return None, str(error)
+
+    def prepared(self, keys: Collection[str]) -> Callable[[Attributes], Counts | None]:
+        """The usual case, whole numbers for input, output and perhaps the total, is read here."""
+        names = self.names
+        parts = (*names.cache_read, *names.cache_write, *names.reasoning)
+        found = [next((key for key in group if key in keys), "") for group in (names.input, names.output, names.total)]
+        input_key, output_key, total_key = found[0], found[1], found[2] or found[0]
+        if not input_key or not output_key or any(key in keys for key in parts):
+            return self._read_any
+
+        def read(attributes: Attributes) -> Counts | None:
+            input_tokens, output_tokens, total = attributes[input_key], attributes[output_key], attributes[total_key]
+            if (
+                type(input_tokens) is type(output_tokens) is type(total) is int
+                and 0 <= input_tokens <= MOST_TOKENS
+                and 0 <= output_tokens <= MOST_TOKENS
+                and 0 <= total <= MOST_TOKENS
+                and (input_tokens or output_tokens)
+            ):
+                return input_tokens, 0, 0, output_tokens, 0
+            return self._read_any(attributes)
+
+        return read
+
+    def _read_any(self, attributes: Attributes) -> Counts | None:
+        usage = self.read(attributes)[0]
+        return None if usage is None else counts_of(usage)
 
 
 NAME = "otel-genai"

@@ -21,7 +21,7 @@ from spanmeter.usage.dialects.dialect import Dialect
 from spanmeter.usage.dialects.otel_genai import make_call
 from spanmeter.usage.dialects.provider_names import semconv_provider
 from spanmeter.usage.span import AttributeValue, Span
-from spanmeter.usage.values import BadCountError, count, json_object, text
+from spanmeter.usage.values import BadCountError, count, json_object, passed, text
 
 NAME = "vercel-ai"
 _OPERATION = "ai.operationId"
@@ -85,7 +85,7 @@ def recognise(span: Span) -> LlmCall | None:
         provider=_provider(text(span.attributes, "ai.model.provider", "gen_ai.system")),
         request_model=text(span.attributes, "ai.model.id", "gen_ai.request.model"),
         response_model=text(span.attributes, "ai.response.model", "gen_ai.response.model", "llm.model_name"),
-        response_id=text(span.attributes, "gen_ai.response.id", "ai.response.id"),
+        response_id=passed(span.attributes, "gen_ai.response.id", "ai.response.id"),
         streamed=operation.startswith("ai.stream"),
     )
 

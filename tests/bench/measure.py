@@ -1,0 +1,131 @@
+"""One server under one load: what it did, and what that cost."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tests.bench.sender import Order
+from tests.bench.servers import ROOT, Server
+
+_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+_SYNC_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """Of the time that counts. `cpu_s` is of the server's processes, in user and system mode. `half_*` are latencies
+    at half of the rate that was reached; `syncs` fsyncs a request, None where they were not counted."""
+
+    requests: int
+    spans: int
+    errors: int
+    wall_s: float
+    cpu_s: float
+    p50_ms: float
+    p99_ms: float
+    half_p99_ms: float | None
+    peak_mb: float
+    syncs: float | None
+
+    @property
+    def spans_a_cpu_second(self) -> float:
+        return self.spans / max(self.cpu_s, _TICK_S)
+
+    @property
+    def requests_a_cpu_second(self) -> float:
+        return self.requests / max(self.cpu_s, _TICK_S)
+
+
+class Numbers:
+    """Request numbers, never twice the same: a span is never repeated within one run of the bench."""
+
+    def __init__(self) -> None:
+        self._next = 0
+
+    def some(self) -> int:
+        self._next += 2_000_000
+        return self._next
+
+
+def measured(server: Server, order: Order, numbers: Numbers, *, at_half: bool, counts_syncs: bool) -> Figures:
+    """Full load, then where asked half of it, then a moment under strace."""
+    full = _run(server, order)
+    rate = full["requests"] / order.seconds
+    half_p99_ms = None
+    if at_half and rate:
+        half_p99_ms = _run(server, replace(order, rate=rate / 2, first=numbers.some()))["p99_ms"]
+    peak_mb = _peak_mb(server.pid)
+    syncs = _syncs(server, replace(order, seconds=_SYNC_S, first=numbers.some())) if counts_syncs else None
+    return Figures(
+        requests=full["requests"],
+        spans=full["requests"] * order.load.spans,
+        errors=full["errors"],
+        wall_s=order.seconds,
+        cpu_s=full["cpu_s"],
+        p50_ms=full["p50_ms"],
+        p99_ms=full["p99_ms"],
+        half_p99_ms=half_p99_ms,
+        peak_mb=peak_mb,
+        syncs=syncs,
+    )
+
+
+def _run(server: Server, order: Order) -> dict[str, Any]:
+    command = [sys.executable, "-m", "tests.bench.sender", order.line()]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as sender:
+        assert sender.stdout is not None
+        cpu_s = 0.0
+        for line in sender.stdout:
+            if line == "begin\n":
+                cpu_s -= _cpu_s(server.pid)
+            elif line == "end\n":
+                cpu_s += _cpu_s(server.pid)
+            else:
+                return {**json.loads(line), "cpu_s": cpu_s}
+    raise RuntimeError("the sender ended without a result")
+
+
+def _processes(pid: int) -> list[int]:
+    """The process and all that descend from it."""
+    found = [pid]
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found += _processes(int(child))
+    return found
+
+
+def _cpu_s(pid: int) -> float:
+    total = 0
+    for process in _processes(pid):
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        total += int(fields[11]) + int(fields[12])  # utime and stime, proc_pid_stat(5)
+    return total * _TICK_S
+
+
+def _peak_mb(pid: int) -> float:
+    peak_kb = 0
+    for process in _processes(pid):
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
+        peak_kb += int(found[1]) if found else 0
+    return peak_kb / 1024
+
+
+def _syncs(server: Server, order: Order) -> float | None:
+    if shutil.which("strace") is None:
+        return None
+    command = ["strace", "-f", "-c", "-e", "trace=fsync,fdatasync"]
+    for process in _processes(server.pid):
+        command += ["-p", str(process)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:
+        run = _run(server, order)
+        strace.terminate()
+        told = strace.communicate()[1]
+    calls = sum(int(line.split()[3]) for line in told.splitlines() if line.endswith(("fsync", "fdatasync")))
+    # Those of the warm-up are in it, too.
+    return calls / run["sent"] if run["sent"] else None

@@ -1,0 +1,177 @@
+"""The load generator, a process of its own: `python -m tests.bench.sender JSON`.
+
+Each connection is a thread that sends its next request when the last was acknowledged, or, with a rate, when the next
+is due. Prints `begin` and `end` around the time that counts, then a line of JSON.
+"""
+
+import gzip
+import json
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+
+import grpc
+
+from tests.bench.loads import Load, template_of
+
+_WARM_UP_S = 0.4
+_TIMEOUT_S = 60.0
+_METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+
+Send = Callable[[bytes], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """`rate` is in requests a second over all connections, 0: as fast as they are answered."""
+
+    load: Load
+    way: str
+    port: int
+    connections: int
+    seconds: float
+    first: int
+    rate: float = 0.0
+    is_gzip: bool = False
+
+    def line(self) -> str:
+        return json.dumps(asdict(self))
+
+
+@dataclass(slots=True)
+class _Run:
+    """What all connections share. `latencies_s` are of requests that were begun in the time that counts."""
+
+    order: Order
+    begin_s: float = 0.0
+    end_s: float = 0.0
+    sent: int = 0
+    errors: int = 0
+    latencies_s: list[float] = field(default_factory=list)
+    ended_s: list[float] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def next_number(self) -> int:
+        with self.lock:
+            self.sent += 1
+            return self.order.first + self.sent
+
+
+def main() -> None:
+    told = json.loads(sys.argv[1])
+    order = Order(**(told | {"load": Load(**told["load"])}))
+    run = _Run(order)
+    seeds = min(order.connections, 8)
+    threads = [
+        threading.Thread(target=_send_all, args=(run, number % seeds, number), daemon=True)
+        for number in range(order.connections)
+    ]
+    started_s = time.monotonic() + 0.2
+    run.begin_s = started_s + _WARM_UP_S
+    run.end_s = run.begin_s + order.seconds
+    for thread in threads:
+        thread.start()
+    time.sleep(max(0.0, run.begin_s - time.monotonic()))
+    sys.stdout.write("begin\n")
+    sys.stdout.flush()
+    time.sleep(max(0.0, run.end_s - time.monotonic()))
+    sys.stdout.write("end\n")
+    sys.stdout.flush()
+    for thread in threads:
+        thread.join(_TIMEOUT_S)
+    latencies = sorted(run.latencies_s)
+    done = sum(run.begin_s <= ended_s <= run.end_s for ended_s in run.ended_s)
+    sys.stdout.write(
+        json.dumps(
+            {
+                "requests": done,
+                "sent": run.sent,
+                "errors": run.errors,
+                "p50_ms": 1000 * _quantile(latencies, 0.5),
+                "p99_ms": 1000 * _quantile(latencies, 0.99),
+            }
+        )
+        + "\n"
+    )
+
+
+def _quantile(values: list[float], share: float) -> float:
+    return values[min(len(values) - 1, int(share * len(values)))] if values else 0.0
+
+
+def _send_all(run: _Run, seed: int, place: int) -> None:
+    order = run.order
+    template = template_of(order.load, seed=seed)
+    send = _grpc(order, place) if order.way == "grpc" else _http(order)
+    every_s = order.connections / order.rate if order.rate else 0.0
+    due_s = time.monotonic() + every_s * place / order.connections
+    while time.monotonic() < run.end_s:
+        body = template.request(run.next_number())
+        if order.is_gzip:
+            body = gzip.compress(body, 1)
+        if every_s:
+            time.sleep(max(0.0, due_s - time.monotonic()))
+        begun_s = due_s if every_s else time.monotonic()  # a late start is the server's latency, too
+        due_s += every_s
+        try:
+            send(body)
+        except (OSError, grpc.RpcError) as error:
+            run.errors += 1
+            if run.errors == 1:
+                sys.stderr.write(f"{type(error).__name__}: {error}\n")
+            time.sleep(0.05)
+            continue
+        ended_s = time.monotonic()
+        run.ended_s.append(ended_s)
+        if begun_s >= run.begin_s:
+            run.latencies_s.append(ended_s - begun_s)
+
+
+def _grpc(order: Order, place: int) -> Send:
+    channel = grpc.insecure_channel(
+        f"127.0.0.1:{order.port}",
+        # Without these all channels of a process share one connection.
+        options=[("grpc.use_local_subchannel_pool", 1), ("bench.place", place)],
+        compression=grpc.Compression.Gzip if order.is_gzip else None,
+    )
+    grpc.channel_ready_future(channel).result(_TIMEOUT_S)
+    export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+        _METHOD
+    )  # no serialisers: bytes in, bytes out
+
+    def send(body: bytes) -> None:
+        export(body, timeout=_TIMEOUT_S)
+
+    return send
+
+
+def _http(order: Order) -> Send:
+    connection = socket.create_connection(("127.0.0.1", order.port), timeout=_TIMEOUT_S)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    encoding = "content-encoding: gzip\r\n" if order.is_gzip else ""
+    head = f"POST /v1/traces HTTP/1.1\r\nhost: bench\r\ncontent-type: application/x-protobuf\r\n{encoding}"
+
+    def send(body: bytes) -> None:
+        connection.sendall(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+        reply = b""
+        while b"\r\n\r\n" not in reply:
+            piece = connection.recv(65536)
+            if not piece:
+                raise ConnectionError("closed by the server")
+            reply += piece
+        if not reply.startswith(b"HTTP/1.1 200"):
+            raise OSError(reply[:60].decode("latin-1"))
+        fields, _, rest = reply.partition(b"\r\n\r\n")
+        lengths = [line.split(b":")[1] for line in fields.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+        missing = int(lengths[0]) - len(rest) if lengths else 0
+        while missing > 0:
+            missing -= len(connection.recv(missing))
+
+    return send
+
+
+if __name__ == "__main__":
+    main()

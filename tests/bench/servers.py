@@ -1,0 +1,146 @@
+"""What is measured, each as a process of its own on free ports of 127.0.0.1."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from spanmeter.demo.stage import clean_environment
+from spanmeter.store.lock import FileLock
+from tests.acceptance.child import free_port, running
+from tests.acceptance.otelcol import require_otelcol
+from tests.acceptance.rotel import require_rotel
+
+ROOT = Path(__file__).parents[2]
+
+# Received, queued on disk with fsync, acknowledged; and never sent on, since its only sender waits for an hour.
+_OTELCOL_CONFIG = """
+extensions:
+  file_storage: {{directory: "{folder}/queue", create_directory: true, fsync: true, timeout: 10s}}
+receivers:
+  otlp: {{protocols: {{grpc: {{endpoint: "127.0.0.1:{grpc}", max_recv_msg_size_mib: 64}},
+    http: {{endpoint: "127.0.0.1:{http}", max_request_body_size: 67108864}}}}}}
+exporters:
+  otlp_grpc:
+    endpoint: "127.0.0.1:{nowhere}"
+    tls: {{insecure: true}}
+    retry_on_failure: {{initial_interval: 1h, max_interval: 1h, max_elapsed_time: 0}}
+    sending_queue: {{enabled: true, storage: file_storage, num_consumers: 1, queue_size: 10000000}}
+service:
+  extensions: [file_storage]
+  pipelines: {{traces: {{receivers: [otlp], exporters: [otlp_grpc]}}}}
+  telemetry: {{metrics: {{level: none}}}}
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A running server: the process whose cost counts, and where it listens."""
+
+    pid: int
+    ports: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contestant:
+    """A kind of server. `start` takes a folder of its own; it raises pytest's skip where this machine has none."""
+
+    name: str
+    start: Callable[[Path], AbstractContextManager[Server]]
+    is_durable: bool = False
+
+
+def spanmeter(name: str, root: Path, *, assembles: bool) -> Contestant:
+    """`spanmeter serve` as it stands in `root`. Without `assembles`, the lock that assembly needs is held by another:
+    what is left is the way from the wire to the acknowledgement."""
+
+    @contextmanager
+    def start(folder: Path) -> Iterator[Server]:
+        grpc_port, http_port = free_port(), free_port()
+        folder.mkdir()
+        lock = FileLock(folder / "worker.lock")
+        if not assembles:
+            lock.acquire()
+        environment = {
+            **clean_environment(os.environ),
+            "PYTHONPATH": str(root / "collector"),
+            "SPANMETER_DATA_DIR": str(folder),
+            "SPANMETER_OTLP_GRPC": f"127.0.0.1:{grpc_port}",
+            "SPANMETER_OTLP_HTTP": f"127.0.0.1:{http_port}",
+        }
+        command = [sys.executable, "-m", "spanmeter", "serve"]
+        with _served(command, environment, folder, grpc_port, http_port) as server:
+            yield server
+        lock.release()
+
+    return Contestant(name=name, start=start, is_durable=True)
+
+
+@contextmanager
+def _parse_only(folder: Path) -> Iterator[Server]:
+    grpc_port, http_port = free_port(), free_port()
+    command = [sys.executable, "-m", "tests.bench.parse_only", str(grpc_port), str(http_port)]
+    with _served(command, {**os.environ, "PYTHONPATH": str(ROOT)}, folder, grpc_port, http_port) as server:
+        yield server
+
+
+@contextmanager
+def _rotel(folder: Path) -> Iterator[Server]:
+    grpc_port, http_port = free_port(), free_port()
+    command = [
+        str(require_rotel()),
+        "start",
+        f"--otlp-grpc-endpoint=127.0.0.1:{grpc_port}",
+        f"--otlp-http-endpoint=127.0.0.1:{http_port}",
+        "--otlp-grpc-max-recv-msg-size-mib=64",
+        "--exporter=blackhole",
+        f"--pid-file={folder.with_suffix('.pid')}",
+        f"--log-file={folder.with_suffix('.out')}",
+    ]
+    with _served(command, {"PATH": os.environ.get("PATH", "")}, folder, grpc_port, http_port) as server:
+        yield server
+
+
+@contextmanager
+def _otelcol(folder: Path) -> Iterator[Server]:
+    binary = require_otelcol()
+    grpc_port, http_port = free_port(), free_port()
+    folder.mkdir()
+    config = folder / "config.yaml"
+    config.write_text(_OTELCOL_CONFIG.format(folder=folder, grpc=grpc_port, http=http_port, nowhere=free_port()))
+    environment = {"PATH": os.environ.get("PATH", "")}
+    with _served([str(binary), f"--config={config}"], environment, folder, grpc_port, http_port) as server:
+        yield server
+
+
+PARSE_ONLY = Contestant(name="parse only", start=_parse_only)
+ROTEL = Contestant(name="rotel", start=_rotel)
+OTELCOL = Contestant(name="otelcol, fsync", start=_otelcol, is_durable=True)
+
+
+@contextmanager
+def _served(
+    command: list[str], environment: Mapping[str, str], folder: Path, grpc_port: int, http_port: int
+) -> Iterator[Server]:
+    log = folder.with_suffix(".log")
+    try:
+        with running(command, environment=environment, log=log, ports=(grpc_port, http_port)) as child:
+            yield Server(pid=child.process.pid, ports={"grpc": grpc_port, "http": http_port})
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # a second of large requests is gigabytes
+
+
+@contextmanager
+def revision(name: str, folder: Path) -> Iterator[Path]:
+    """A working tree of another revision of this repository, until the block ends."""
+    tree = folder / "revision"
+    git = ["git", "-C", str(ROOT), "worktree"]
+    subprocess.run([*git, "add", "--quiet", "--detach", str(tree), name], check=True)
+    try:
+        yield tree
+    finally:
+        subprocess.run([*git, "remove", "--force", str(tree)], check=True)
