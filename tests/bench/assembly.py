@@ -7,21 +7,21 @@ elsewhere. `--ledger N` puts N events into the ledger first, `--pending N` opens
 """
 
 import argparse
-import gc
+import cProfile
+import itertools
 import json
-import os
 import random
 import resource
 import socketserver
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from spanmeter.cli.environment import collect_rarely
 from spanmeter.clock import SystemClock
 from spanmeter.settings import Settings, load
 from spanmeter.store.database import Database
@@ -75,7 +75,12 @@ def call_facts(random_: random.Random, *, now_ns: int, tenants: int, shape: str)
         agent = random_.randbytes(8)
         calls = [_call(random_, trace_id, random_.randbytes(8), agent, "", now_ns + number * 1000) for _ in range(4)]
         yield _span(
-            trace_id, agent, root, "", now_ns, LlmCall(role=Role.AGGREGATE, dialect="otel_genai", operation="invoke_agent")
+            trace_id,
+            agent,
+            root,
+            "",
+            now_ns,
+            LlmCall(role=Role.AGGREGATE, dialect="otel_genai", operation="invoke_agent"),
         )
         yield from calls
 
@@ -148,7 +153,9 @@ def fill_ledger(database: Database, random_: random.Random, number: int, *, now_
         made += len(settlement.events)
 
 
-def measure(settings: Settings, *, calls: int, shape: str, tenants: int, ledger: int, pending: int) -> dict[str, object]:
+def measure(
+    settings: Settings, *, calls: int, shape: str, tenants: int, ledger: int, pending: int
+) -> dict[str, object]:
     """CPU seconds of assembly and of delivery for so many calls; the outbox is empty at the end."""
     random_ = random.Random(0)
     clock = ManualClock()
@@ -160,7 +167,8 @@ def measure(settings: Settings, *, calls: int, shape: str, tenants: int, ledger:
     spans = call_facts(random_, now_ns=now_ns, tenants=tenants, shape=shape)
     if pending:
         orphans = (
-            _call(random_, random_.randbytes(16), random_.randbytes(8), random_.randbytes(8), "", now_ns) for _ in iter(int, 1)
+            _call(random_, random_.randbytes(16), random_.randbytes(8), random_.randbytes(8), "", now_ns)
+            for _ in itertools.count()
         )
         fill_journal(journal, orphans, pending, now_ns=now_ns + 55 * 10**9)
     assembler = make_assembler(settings, database, clock)
@@ -169,7 +177,7 @@ def measure(settings: Settings, *, calls: int, shape: str, tenants: int, ledger:
             pass
     held = fill_journal(journal, spans, calls, now_ns=now_ns)
     clock.advance(30)
-    gc.collect()
+    collect_rarely()  # as `serve` does
     cpu_s, wall_s = time.process_time(), time.monotonic()
     while assembler.step():
         pass
@@ -215,7 +223,10 @@ def main() -> None:
                 "SPANMETER_BATCH_EVENTS": str(chosen.batch_events),
             }
         )
-        run = lambda: measure(  # noqa: E731
+        profile = cProfile.Profile()
+        if chosen.profile:
+            profile.enable()
+        result = measure(
             settings,
             calls=chosen.calls,
             shape=chosen.shape,
@@ -224,13 +235,8 @@ def main() -> None:
             pending=chosen.pending,
         )
         if chosen.profile:
-            import cProfile
-
-            profile = cProfile.Profile()
-            result = profile.runcall(run)
+            profile.disable()
             profile.dump_stats(chosen.profile)
-        else:
-            result = run()
     sys.stdout.write(json.dumps(result) + "\n")
     service.terminate()
     service.join()

@@ -14,6 +14,10 @@ from spanmeter.errors import StoreBusyError, StoreError
 
 FILE_NAME = "spanmeter.db"
 BUSY_TIMEOUT_S = 10.0
+CHECKPOINT_PAGES = 8_000
+"""The write-ahead log is copied into the file when it has grown to this (32 MB)."""
+CACHE_KB = 16_384
+"""Of each connection, if it needs so much."""
 
 
 class Database:
@@ -147,6 +151,11 @@ class Database:
         if not self._read_only:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
+            # A round of decisions touches more pages than SQLite's 1,000, and would copy all of them at every commit.
+            connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+            connection.execute(f"PRAGMA cache_size=-{CACHE_KB}")
+            # Some distributions build SQLite so that it overwrites what is deleted; there is no text of users in here.
+            connection.execute("PRAGMA secure_delete=OFF")
         connection.execute("PRAGMA foreign_keys=ON")
         return connection
 

@@ -4,6 +4,7 @@ Source of the form: CloudEvents 1.0; Kong Konnect Metering & Billing API v3, sch
 attributes, no null inside `data`).
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from spanmeter.usage.decision import Decision
 from spanmeter.usage.models import split_model
 from spanmeter.usage.providers import konnect_provider
 
-ALL_CLASSES = tuple(TokenClass)
+_WORDS = {token_class: token_class.value for token_class in TokenClass}  # an enum's `value` is slow to ask for
 _BASE = {
     TokenClass.CACHE_READ: TokenClass.INPUT,
     TokenClass.CACHE_WRITE: TokenClass.INPUT,
@@ -67,45 +68,47 @@ class UsageEvent:
 
 def events(decision: Decision, rules: EventRules) -> list[UsageEvent]:
     """The events of a billed decision, one a class with a count above zero, ids `<identity>-<class>`."""
-    call = decision.call
+    call, span = decision.call, decision.span
     assert call.usage is not None
     model = event_model(call)
     provider = event_provider(call)
     if rules.konnect_provider_names:
         provider = konnect_provider(provider)
-    made = []
-    for token_class, tokens in counted(call.usage, rules.classes):
-        data: dict[str, Any] = {"type": rules.type_names.get(token_class, token_class.value), "tokens": tokens}
-        for name, value in (("model", model), ("provider", provider), ("operation", call.operation)):
-            if value:
-                data[name] = value
-        if call.estimated:
-            data["estimated"] = True
-        data.update(decision.span.dimensions)
-        made.append(
-            UsageEvent(
-                id=f"{decision.identity}-{token_class.value}",
-                source=rules.source,
-                type=rules.event_type,
-                subject=decision.attribution.tenant,
-                time_ns=decision.span.end_ns,
-                token_class=token_class,
-                tokens=tokens,
-                model=model,
-                provider=provider,
-                scope=decision.span.scope,
-                data=data,
-            )
+    named = (("model", model), ("provider", provider), ("operation", call.operation))
+    about: dict[str, Any] = {name: value for name, value in named if value}
+    if call.estimated:
+        about["estimated"] = True
+    about.update(span.dimensions)
+    return [
+        UsageEvent(
+            id=event_id(decision.identity, token_class),
+            source=rules.source,
+            type=rules.event_type,
+            subject=decision.attribution.tenant,
+            time_ns=span.end_ns,
+            token_class=token_class,
+            tokens=tokens,
+            model=model,
+            provider=provider,
+            scope=span.scope,
+            data={"type": rules.type_names.get(token_class, _WORDS[token_class]), "tokens": tokens, **about},
         )
-    return made
+        for token_class, tokens in counted(call.usage, rules.classes)
+    ]
+
+
+def event_id(identity: str, token_class: TokenClass) -> str:
+    """Of the event of one class of a call."""
+    return f"{identity}-{_WORDS[token_class]}"
 
 
 def counted(usage: Usage, classes: Sequence[TokenClass]) -> list[tuple[TokenClass, int]]:
     """Tokens by billed class, zeros left out; the sum is always `usage.total`."""
     tokens = dict.fromkeys(classes, 0)
-    for token_class in ALL_CLASSES:
-        billed_as = token_class if token_class in tokens else _BASE[token_class]
-        tokens[billed_as] += getattr(usage, token_class.value)
+    for token_class, word in _WORDS.items():
+        number = getattr(usage, word)
+        if number:
+            tokens[token_class if token_class in tokens else _BASE[token_class]] += number
     return [(token_class, number) for token_class, number in tokens.items() if number]
 
 
@@ -122,4 +125,9 @@ def event_provider(call: LlmCall) -> str:
 def rfc3339(time_ns: int) -> str:
     """UTC with all nine digits: `2026-11-23T14:00:00.123456789Z`."""
     seconds, ns = divmod(time_ns, 1_000_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{ns:09d}Z"
+    return f"{_to_the_second(seconds)}.{ns:09d}Z"
+
+
+@functools.lru_cache(1024)
+def _to_the_second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from spanmeter.usage.call import LlmCall, Role, SpanFacts, Usage
+from spanmeter.usage.call import LlmCall, SpanFacts, Usage
 from spanmeter.usage.identity import is_specific
 from spanmeter.usage.models import same_model
-from spanmeter.usage.trace import Trace
+from spanmeter.usage.trace import Trace, is_call
 
 SLACK_NS = 5_000_000
 """Clocks of one process read at different places: a span inside another may stick out by so much."""
@@ -46,9 +46,10 @@ class Group:
 
 @dataclass(slots=True)
 class Grouping:
-    """`groups`: every span that is a call, in exactly one. `sums`: calls that turned out to be sums over calls inside
-    them, and are in no group."""
+    """Every span that is a call is in exactly one of these. `alone`: calls that no other span records. `sums`: calls
+    that turned out to be sums over calls inside them."""
 
+    alone: list[SpanFacts]
     groups: list[Group]
     sums: list[SpanFacts]
 
@@ -67,23 +68,65 @@ def group_calls(traces: Mapping[bytes, Trace], *, older: Iterable[SpanFacts] = (
 
     The result depends on the set of spans, not on their order.
     """
-    calls = sorted(
-        (span for trace in traces.values() for span in trace.calls() if _is_call(span)),
-        key=lambda span: (span.start_ns, span.trace_id, span.span_id),
-    )
-    calls += sorted(older, key=lambda span: (span.start_ns, span.trace_id, span.span_id))
-    if len(calls) < 2:
-        return Grouping([Group({key_of(span): span}) for span in calls], [])
+    older = list(older)
+    alone, entangled = _told_apart(traces, older)
+    grouping = group_entangled([*entangled, *older], traces) if entangled else Grouping([], [], [])
+    grouping.alone = alone
+    return grouping
+
+
+def group_entangled(calls: Sequence[SpanFacts], traces: Mapping[bytes, Trace]) -> Grouping:
+    """Group calls of which any may record the same call as any other."""
+    calls = sorted(calls, key=lambda span: (span.trace_id not in traces, span.start_ns, span.trace_id, span.span_id))
     joined = _Joined(calls)
     _join_responses(calls, joined)
     sums = _join_nested(calls, traces, joined)
     summed = {key_of(span) for span in sums}
     _join_side_by_side([span for span in calls if key_of(span) not in summed], traces, joined)
-    return Grouping([group for group in joined.groups() if not summed & group.members.keys()], sums)
+    return Grouping([], [group for group in joined.groups() if not summed & group.members.keys()], sums)
 
 
-def _is_call(span: SpanFacts) -> bool:
-    return span.call is not None and span.call.role is Role.CALL and not span.call.problem
+def _told_apart(traces: Mapping[bytes, Trace], older: Sequence[SpanFacts]) -> tuple[list[SpanFacts], list[SpanFacts]]:
+    """The calls that no rule below can join to another, and the rest. Nearly all calls are of the first kind: seen by
+    one instrumentation, with a response id and counts of their own, no call inside another.
+
+    It asks for less than the rules do (ids of any form, any two scopes with equal counts), and so never misses a bond.
+    """
+    calls: list[SpanFacts] = []
+    nested: set[Key] = set()
+    for trace in traces.values():
+        spans = trace.calls_of_models()
+        calls += spans
+        if len(spans) > 1:
+            for span in spans:
+                outer = _outer_call(span, trace)
+                if outer is not None:
+                    nested |= {key_of(span), key_of(outer)}
+    ids: dict[str, int] = defaultdict(int)
+    scopes: dict[tuple[str, int, int], set[str]] = {}
+    for span in (*calls, *older):
+        call = call_of(span)
+        ids[call.response_id] += 1
+        usage = call.usage
+        if usage is not None:
+            counts = (span.service, usage.all_input, usage.all_output)
+            known = scopes.get(counts)
+            if known is None:
+                scopes[counts] = {span.scope}
+            else:
+                known.add(span.scope)
+    alone: list[SpanFacts] = []
+    entangled: list[SpanFacts] = []
+    for span in calls:
+        call = call_of(span)
+        usage = call.usage
+        shared = (
+            (call.response_id and ids[call.response_id] > 1)
+            or (usage is not None and len(scopes[span.service, usage.all_input, usage.all_output]) > 1)
+            or (nested and key_of(span) in nested)
+        )
+        (entangled if shared else alone).append(span)
+    return alone, entangled
 
 
 class _Joined:
@@ -169,7 +212,7 @@ def _outer_call(span: SpanFacts, trace: Trace) -> SpanFacts | None:
     """The nearest ancestor that is a call; none where an agent or a tool lies between: that makes calls of its own."""
     for ancestor in trace.ancestors(span):
         if ancestor is not None and ancestor.call is not None:
-            return ancestor if _is_call(ancestor) else None
+            return ancestor if is_call(ancestor) else None
     return None
 
 
@@ -232,6 +275,15 @@ def _reach_ns(span: SpanFacts) -> int:
 
 def _distance_ns(one: SpanFacts, other: SpanFacts) -> int:
     return abs(one.start_ns - other.start_ns) + abs(one.end_ns - other.end_ns)
+
+
+def may_be_twins(one: SpanFacts, other: SpanFacts) -> bool:
+    """Whether two calls of different traces may be one, seen by two instrumentations of a service."""
+    return (
+        one.service == other.service
+        and _equal_counts(call_of(one).usage, call_of(other).usage)
+        and side_by_side(one, other)
+    )
 
 
 def side_by_side(one: SpanFacts, other: SpanFacts) -> bool:

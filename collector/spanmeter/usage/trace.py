@@ -20,6 +20,8 @@ class Trace:
 
     def ancestors(self, span: SpanFacts) -> Iterator[SpanFacts | None]:
         """From the parent upwards, None for one known only by its link. Ends at the root, a gap or a cycle."""
+        if span.parent_span_id == NO_PARENT:
+            return
         seen = {span.span_id}
         parent = span.parent_span_id
         while parent and parent not in seen:
@@ -32,6 +34,8 @@ class Trace:
 
     def is_whole(self, span: SpanFacts) -> bool:
         """Whether the chain of parents from `span` reaches a root of the whole trace."""
+        if span.parent_span_id == NO_PARENT:
+            return True
         seen: set[bytes] = set()
         at, parent = span.span_id, span.parent_span_id
         while parent != NO_PARENT:
@@ -57,6 +61,10 @@ class Trace:
             top, named = ancestor, named or bool(ancestor.tenant)
         return named and top.parent_is_remote is True
 
+    def calls_of_models(self) -> list[SpanFacts]:
+        """The spans that record a call to a model, in no order."""
+        return [facts for facts in self.facts.values() if is_call(facts)]
+
     def calls(self) -> Iterator[SpanFacts]:
         """The spans that a dialect recognised, oldest first, in an order that does not depend on arrival."""
         return iter(
@@ -69,6 +77,11 @@ class Trace:
                 key=lambda facts: (facts.start_ns, facts.span_id),
             )
         )
+
+
+def is_call(span: SpanFacts) -> bool:
+    """Whether a span records a call to a model with counts that can be believed, or none."""
+    return span.call is not None and span.call.role is Role.CALL and not span.call.problem
 
 
 def unpack_links(packed: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
