@@ -1,0 +1,97 @@
+"""A ledger that lasts as long as its process: what was decided lately, in bounded memory."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Generic, TypeVar
+
+import msgspec
+
+from spanmeter.store.ledger import Billed, Settlement, TraceMemory
+from spanmeter.usage.decision import Decision
+from spanmeter.usage.outcome import Outcome
+
+CALLS_A_TRACE = 4
+"""Of calls, so many times more are remembered than of traces: they are small."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(TraceMemory).decode
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+
+class _Newest(Generic[_Key, _Value]):
+    """A mapping that keeps the newest `most` entries at least, and twice as many at most."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._young: dict[_Key, _Value] = {}
+        self._old: dict[_Key, _Value] = {}
+
+    def get(self, key: _Key) -> _Value | None:
+        found = self._young.get(key)
+        return found if found is not None else self._old.get(key)
+
+    def set(self, key: _Key, value: _Value) -> None:
+        if len(self._young) >= self._most:
+            self._old, self._young = self._young, {}
+        self._young[key] = value
+
+    def values(self) -> Iterator[_Value]:
+        yield from (value for key, value in self._old.items() if key not in self._young)
+        yield from self._young.values()
+
+
+class RememberedBooks:
+    """`Ledger` without a database, of at least the newest `traces` decided, and of `CALLS_A_TRACE` times as many calls
+    billed. A span that comes later than that is decided as if its trace had not been seen."""
+
+    def __init__(self, traces: int) -> None:
+        self._traces: _Newest[bytes, bytes] = _Newest(traces)
+        self._calls: _Newest[str, tuple[tuple[str, int, str], ...]] = _Newest(CALLS_A_TRACE * traces)
+        self._held: _Newest[tuple[bytes, bytes], Decision] = _Newest(traces)
+        self._waiting: _Newest[str, tuple[tuple[bytes, bytes], ...]] = _Newest(traces)
+
+    def remembers(self, trace_id: bytes) -> bool:
+        return self._traces.get(trace_id) is not None
+
+    def memories(self, trace_ids: Collection[bytes]) -> Mapping[bytes, TraceMemory]:
+        found = ((trace_id, self._traces.get(trace_id)) for trace_id in trace_ids)
+        return {trace_id: _decode(stored) for trace_id, stored in found if stored is not None}
+
+    def recent_memories(self, *, since_ns: int) -> Iterator[TraceMemory]:
+        return map(_decode, self._traces.values())
+
+    def billed(self, source: str, identities: Collection[str]) -> Mapping[str, Billed]:
+        return {
+            event_id: Billed(tokens=tokens, scope=scope)
+            for identity in identities
+            for event_id, tokens, scope in self._calls.get(identity) or ()
+        }
+
+    def parked_with(self, identities: Collection[str]) -> Sequence[Decision]:
+        keys = (key for identity in identities for key in self._waiting.get(identity) or ())
+        found = (self._held.get(key) for key in keys)
+        return [decision for decision in found if decision is not None and decision.identity in identities]
+
+    def parked_traces(self) -> set[bytes]:
+        return {decision.span.trace_id for decision in self._held.values() if decision.outcome is Outcome.PARKED}
+
+    def settle(self, settlement: Settlement, *, now_ns: int, deliver: bool) -> None:
+        calls: dict[str, list[tuple[str, int, str]]] = {}
+        for event in settlement.events:
+            calls.setdefault(event.id.rpartition("-")[0], []).append((event.id, event.tokens, event.scope))
+        for identity, made in calls.items():
+            self._calls.set(identity, tuple(made))
+        for trace_id, memory in settlement.memories.items():
+            self._traces.set(trace_id, _encode(replace(memory, version=memory.version + 1)))
+        for decision in settlement.held:
+            if decision.outcome in (Outcome.PARKED, Outcome.ESTIMATED) and decision.identity:
+                key = decision.span.trace_id, decision.span.span_id
+                self._held.set(key, decision)
+                waiting = self._waiting.get(decision.identity) or ()
+                if key not in waiting:
+                    self._waiting.set(decision.identity, (*waiting, key))
+
+    def forget(self, *, before_ns: int) -> bool:
+        return False
