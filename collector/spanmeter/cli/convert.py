@@ -41,6 +41,7 @@ def convert(files: tuple[str, ...], jobs: int, window: int, summary: str | None,
     from spanmeter.pipeline.configured import configured_recogniser, configured_rules
     from spanmeter.pipeline.conversion import Conversion, settlements
     from spanmeter.pipeline.recorded import recorded_entries
+    from spanmeter.wire.files import read_pieces
 
     collect_rarely()
     settings = settings_from_environment()
@@ -49,7 +50,14 @@ def convert(files: tuple[str, ...], jobs: int, window: int, summary: str | None,
     now_ns = time.time_ns()
     conversion = Conversion(configured_recogniser(settings), configured_rules(settings), now_ns, window)
     watched = Watched(files, sys.stderr, shown=not quiet and sys.stderr.isatty())
-    entries = recorded_entries(files, settings, received_ns=now_ns, jobs=jobs or cores(), progress=watched.read)
+    pieces = watched.through(piece for file in files for piece in read_pieces(file))
+    jobs = jobs or cores()
+    if jobs > 1:
+        from spanmeter.pipeline.cores import entries_on_cores
+
+        entries = entries_on_cores(pieces, settings, received_ns=now_ns, jobs=jobs)
+    else:
+        entries = recorded_entries(pieces, settings, received_ns=now_ns)
     summary_file = None
     with watched:
         for settlement in settlements(conversion, entries):

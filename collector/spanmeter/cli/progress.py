@@ -1,7 +1,7 @@
 """A line on a terminal that says how far a long command is."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
@@ -38,12 +38,15 @@ class Watched:
             self._out.write("\r\x1b[K")
             self._out.flush()
 
-    def read(self, piece: Piece) -> None:
-        if piece.path != self._path or piece.position < self._position:
-            self._done += self._position
-            self._path = piece.path
-        self._position = piece.position
-        self._tell()
+    def through(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
+        """The pieces, noticed as they are read."""
+        for piece in pieces:
+            if piece.path != self._path or piece.position < self._position:
+                self._done += self._position
+                self._path = piece.path
+            self._position = piece.position
+            self._tell()
+            yield piece
 
     def decided(self, *, spans: int, events: int) -> None:
         self._spans, self._events = spans, events

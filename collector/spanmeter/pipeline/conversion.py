@@ -22,8 +22,8 @@ _FOREVER_NS = 1 << 63
 
 @dataclass(slots=True)
 class Conversion:
-    """Requests gathered by `add`, decided by `settle`, all together; with `settle_oldest` between, the traces first that
-    were not heard of for longest, so that never more than `open_spans` wait.
+    """Requests gathered by `add`, decided by `settle`, all together. With `settle_oldest` between, those traces are
+    decided first that were not heard of for longest, so that never more than `open_spans` wait.
 
     Time does not pass in a recording: a trace is taken for over when so many other spans have come since its last one.
     What was decided is remembered as the collector does, by number instead of time, see `RememberedBooks`.
