@@ -73,7 +73,7 @@ def settle_traces(
         memory = memories.get(trace_id)
         new = gathered[trace_id]
         trace = traces[trace_id] = _assemble(new, memory, settlement)
-        rows = {arrival.row for arrival in new.arrivals}
+        rows = {row for row, _ in new.arrivals}
         if memory is None:
             settlement.memories[trace_id] = TraceMemory(
                 facts=list(trace.facts.values()), links=trace.links, rows=sorted(rows)

@@ -41,6 +41,9 @@ class DecisionRules:
     bill_estimates: bool = False
 
 
+# Looked up once: in Python 3.11 an enum's member costs a call of a function.
+_BILLED_OWN = Outcome.BILLED, Reason.OWN_CALL
+
 _DUPLICATE = {
     Bond.SAME_RESPONSE: Reason.SAME_RESPONSE,
     Bond.NESTED: Reason.NESTED,
@@ -134,13 +137,13 @@ def _outcome(
     """Of a call with counts, by the span that stands for it."""
     if billed:
         if key_of(standing) in billed:
-            return Outcome.BILLED, Reason.OWN_CALL
+            return _BILLED_OWN
         if _is_part_of_billed(standing, trace, billed):
             return Outcome.DUPLICATE, Reason.PART
     if call_of(standing).estimated and not rules.bill_estimates:
         return Outcome.ESTIMATED, Reason.ESTIMATE
     if attribution.tenant:
-        return Outcome.BILLED, Reason.OWN_CALL
+        return _BILLED_OWN
     return Outcome.PARKED, Reason.TENANT_CONFLICT if attribution.candidates else Reason.NO_TENANT
 
 
@@ -249,7 +252,7 @@ def _merged(standing: SpanFacts, group: Group) -> SpanFacts:
 
 def _decide_others(trace: Trace, *, billed: Mapping[Key, str], rules: DecisionRules) -> list[Decision]:
     """Spans that are no calls: invalid, ignored, and sums over calls, the innermost sums first."""
-    if all(facts.call is None or is_call(facts) for facts in trace.facts.values()):
+    if len(trace.calls_of_models()) == len(trace.facts):
         return []
     decisions = []
     accounted = {span.span_id for span in trace.calls() if _bears_usage(span)}

@@ -103,29 +103,31 @@ def _told_apart(traces: Mapping[bytes, Trace], older: Sequence[SpanFacts]) -> tu
                 if outer is not None:
                     nested |= {key_of(span), key_of(outer)}
     ids: dict[str, int] = defaultdict(int)
-    scopes: dict[tuple[str, int, int], set[str]] = {}
+    scopes: dict[tuple[str, int, int], str | None] = {}  # None where there are several
+    counts: list[tuple[str, int, int] | None] = []
     for span in (*calls, *older):
         call = call_of(span)
         ids[call.response_id] += 1
         usage = call.usage
-        if usage is not None:
-            counts = (span.service, usage.all_input, usage.all_output)
-            known = scopes.get(counts)
-            if known is None:
-                scopes[counts] = {span.scope}
-            else:
-                known.add(span.scope)
+        if usage is None:
+            counts.append(None)
+            continue
+        alike = (span.service, usage.all_input, usage.all_output)
+        counts.append(alike)
+        if scopes.setdefault(alike, span.scope) != span.scope:
+            scopes[alike] = None
+    ids[""] = 0
     alone: list[SpanFacts] = []
     entangled: list[SpanFacts] = []
-    for span in calls:
-        call = call_of(span)
-        usage = call.usage
-        shared = (
-            (call.response_id and ids[call.response_id] > 1)
-            or (usage is not None and len(scopes[span.service, usage.all_input, usage.all_output]) > 1)
+    for span, counts_of in zip(calls, counts, strict=False):  # those of older ones are left over
+        if (
+            ids[call_of(span).response_id] > 1
+            or (counts_of is not None and scopes[counts_of] is None)
             or (nested and key_of(span) in nested)
-        )
-        (entangled if shared else alone).append(span)
+        ):
+            entangled.append(span)
+        else:
+            alone.append(span)
     return alone, entangled
 
 

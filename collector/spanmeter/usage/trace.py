@@ -9,6 +9,7 @@ from spanmeter.usage.span import NO_PARENT
 LINK_BYTES = 32
 """A link is trace id (16), span id (8) and parent span id (8, zeros for a root)."""
 NO_PARENT_LINK = bytes(8)
+_CALL = Role.CALL  # looked up once: in Python 3.11 an enum's member costs a call of a function
 
 
 @dataclass(slots=True)
@@ -17,6 +18,7 @@ class Trace:
 
     facts: dict[bytes, SpanFacts] = field(default_factory=dict)
     links: dict[bytes, bytes] = field(default_factory=dict)
+    _calls: list[SpanFacts] | None = None
 
     def ancestors(self, span: SpanFacts) -> Iterator[SpanFacts | None]:
         """From the parent upwards, None for one known only by its link. Ends at the root, a gap or a cycle."""
@@ -62,8 +64,10 @@ class Trace:
         return named and top.parent_is_remote is True
 
     def calls_of_models(self) -> list[SpanFacts]:
-        """The spans that record a call to a model, in no order."""
-        return [facts for facts in self.facts.values() if is_call(facts)]
+        """The spans that record a call to a model, in no order; asked for first when all facts are there."""
+        if self._calls is None:
+            self._calls = [facts for facts in self.facts.values() if is_call(facts)]
+        return self._calls
 
     def calls(self) -> Iterator[SpanFacts]:
         """The spans that a dialect recognised, oldest first, in an order that does not depend on arrival."""
@@ -81,7 +85,8 @@ class Trace:
 
 def is_call(span: SpanFacts) -> bool:
     """Whether a span records a call to a model with counts that can be believed, or none."""
-    return span.call is not None and span.call.role is Role.CALL and not span.call.problem
+    call = span.call
+    return call is not None and call.role is _CALL and not call.problem
 
 
 def unpack_links(packed: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
