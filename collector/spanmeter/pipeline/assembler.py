@@ -22,6 +22,12 @@ ROWS_AT_ONCE = 200
 TRACES_AT_ONCE = 1_000
 """Bounds a round of decisions, and with it how long the journal's writer may wait for the database."""
 
+LARGE_SPANS = 1_000
+PAUSE_A_SPAN_NS = 60_000_000
+LONGEST_PAUSE_NS = 600_000_000_000
+"""A decision stores the whole memory of its trace. One with more spans than that in it is not decided again before
+60 ms for each of them have passed, ten minutes at most: so a trace that goes on for days costs little a second."""
+
 
 @dataclass(slots=True)
 class _Open:
@@ -84,6 +90,7 @@ class Assembler:
         self._link_ages: deque[tuple[int, int, set[bytes]]] = deque()  # until when, which row, which traces
         self._rows: dict[int, _Row] = {}
         self._spent_rows: list[int] = []
+        self._paused_until_ns: dict[bytes, int] = {}
         self._forgot_ns = 0
         self._caught_up = False
         self._parked = ledger.parked_traces()
@@ -173,6 +180,10 @@ class Assembler:
                 trace = self._open.get(trace_id)
                 if trace is None or trace_id in chosen:
                     continue
+                until_ns = self._paused_until_ns.get(trace_id, 0)
+                if now_ns < until_ns:
+                    heapq.heappush(self._due, (until_ns, (trace_id,)))
+                    continue
                 last_chance = trace.first_ns + self._max_ns
                 is_quiet = now_ns >= trace.last_ns + self._quiet_ns
                 if now_ns >= last_chance or (is_quiet and self._is_whole(trace_id, trace)):
@@ -238,6 +249,9 @@ class Assembler:
         self._recent.add((call for trace_id in due for call in _calls(settlement.memories[trace_id])), now_ns=now_ns)
         parked = Outcome.PARKED
         for trace_id, memory in settlement.memories.items():
+            if len(memory.facts) > LARGE_SPANS:
+                pause_ns = min(len(memory.facts) * PAUSE_A_SPAN_NS, LONGEST_PAUSE_NS)
+                self._paused_until_ns[trace_id] = now_ns + pause_ns
             if any(was.outcome is parked for was in memory.outcomes.values()):
                 self._parked.add(trace_id)
             else:
@@ -252,6 +266,8 @@ class Assembler:
 
     def _expire_links(self, now_ns: int) -> None:
         """Let go of links that are too old for any trace, and of the rows that held them."""
+        if self._paused_until_ns:
+            self._paused_until_ns = {key: until for key, until in self._paused_until_ns.items() if until > now_ns}
         while self._link_ages and self._link_ages[0][0] <= now_ns:
             _, seq, trace_ids = self._link_ages.popleft()
             still_open = trace_ids & self._open.keys()
