@@ -11,7 +11,7 @@ import click
 @click.option(
     "--window",
     type=click.IntRange(min=1_000),
-    default=50_000,
+    default=30_000,
     show_default=True,
     metavar="SPANS",
     help="LLM spans that may wait for the rest of their traces.",
@@ -27,8 +27,8 @@ def convert(files: tuple[str, ...], jobs: int, window: int, summary: str | None,
 
     All files are decided together, and nothing is printed if any is broken (exit 2), as long as they hold no more than
     --window LLM spans. Beyond, memory stays constant: the traces not heard of for longest are decided and printed
-    first, and as many traces, and four times as many calls, are remembered after that. Spans of one trace, or records
-    of one call, that are further apart in the files than that may be billed differently.
+    first; half as many traces as that, and as many calls, are remembered afterwards. Spans of one trace, or records of
+    one call, that are further apart in the files than that may be billed differently.
     """
     import sys
     import time

@@ -14,7 +14,7 @@ from spanmeter.usage.recognition import Recogniser
 from spanmeter.usage.trace import is_call, unpack_links
 from spanmeter.wire.request import DecodedRequest
 
-OPEN_SPANS = 50_000
+OPEN_SPANS = 30_000
 _LINKS_A_SPAN = 8
 """A span without facts is held as its place in the trace alone, in an eighth of the memory."""
 _FOREVER_NS = 1 << 63
@@ -83,7 +83,8 @@ class Conversion:
             self._facts_held -= len(trace.arrivals)
             self._links_held -= len(trace.links)
         if self._books is None:
-            self._books, self._recent = RememberedBooks(self.open_spans), RecentCalls(_FOREVER_NS)
+            self._books = RememberedBooks(traces=self.open_spans // 2, calls=self.open_spans)
+            self._recent = RecentCalls(_FOREVER_NS)
         return self._settled(due)
 
     def settle(self) -> Settlement:
@@ -102,7 +103,7 @@ class Conversion:
         return self._facts_held + self._links_held // _LINKS_A_SPAN
 
     def _settled(self, due: dict[bytes, Gathered]) -> Settlement:
-        books = self._books if self._books is not None else RememberedBooks(0)
+        books = self._books if self._books is not None else RememberedBooks(traces=0, calls=0)
         wanted = {trace_id: trace for trace_id, trace in due.items() if trace.arrivals or books.remembers(trace_id)}
         settlement = settle_traces(wanted, books, rules=self.rules, recent=self._recent, oldest_row=self.requests + 1)
         if self._books is not None and self._recent is not None:

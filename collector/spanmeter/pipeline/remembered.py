@@ -10,11 +10,9 @@ from spanmeter.store.ledger import Billed, Settlement, TraceMemory
 from spanmeter.usage.decision import Decision
 from spanmeter.usage.outcome import Outcome
 
-CALLS_A_TRACE = 4
-"""Of calls, so many times more are remembered than of traces: they are small."""
-
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(TraceMemory).decode
+_decode_call = msgspec.msgpack.Decoder(list[tuple[str, int, str]]).decode
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
@@ -43,12 +41,12 @@ class _Newest(Generic[_Key, _Value]):
 
 
 class RememberedBooks:
-    """`Ledger` without a database, of at least the newest `traces` decided, and of `CALLS_A_TRACE` times as many calls
-    billed. A span that comes later than that is decided as if its trace had not been seen."""
+    """`Ledger` without a database, of at least the newest `traces` decided and the newest `calls` billed. A span that
+    comes later than that is decided as if its trace had not been seen."""
 
-    def __init__(self, traces: int) -> None:
+    def __init__(self, *, traces: int, calls: int) -> None:
         self._traces: _Newest[bytes, bytes] = _Newest(traces)
-        self._calls: _Newest[str, tuple[tuple[str, int, str], ...]] = _Newest(CALLS_A_TRACE * traces)
+        self._calls: _Newest[str, bytes] = _Newest(calls)
         self._held: _Newest[tuple[bytes, bytes], Decision] = _Newest(traces)
         self._waiting: _Newest[str, tuple[tuple[bytes, bytes], ...]] = _Newest(traces)
 
@@ -63,10 +61,12 @@ class RememberedBooks:
         return map(_decode, self._traces.values())
 
     def billed(self, source: str, identities: Collection[str]) -> Mapping[str, Billed]:
+        found = ((identity, self._calls.get(identity)) for identity in identities)
         return {
-            event_id: Billed(tokens=tokens, scope=scope)
-            for identity in identities
-            for event_id, tokens, scope in self._calls.get(identity) or ()
+            f"{identity}-{token_class}": Billed(tokens=tokens, scope=scope)
+            for identity, made in found
+            if made is not None
+            for token_class, tokens, scope in _decode_call(made)
         }
 
     def parked_with(self, identities: Collection[str]) -> Sequence[Decision]:
@@ -80,9 +80,10 @@ class RememberedBooks:
     def settle(self, settlement: Settlement, *, now_ns: int, deliver: bool) -> None:
         calls: dict[str, list[tuple[str, int, str]]] = {}
         for event in settlement.events:
-            calls.setdefault(event.id.rpartition("-")[0], []).append((event.id, event.tokens, event.scope))
+            identity, _, token_class = event.id.rpartition("-")
+            calls.setdefault(identity, []).append((token_class, event.tokens, event.scope))
         for identity, made in calls.items():
-            self._calls.set(identity, tuple(made))
+            self._calls.set(identity, _encode(made))
         for trace_id, memory in settlement.memories.items():
             self._traces.set(trace_id, _encode(replace(memory, version=memory.version + 1)))
         for decision in settlement.held:
