@@ -68,16 +68,19 @@ class Conversion:
             if trace is None:
                 trace = Gathered()
             open_[trace_id] = trace
+            self._links_held += span_id not in trace.links
             trace.links[span_id] = parent
-            self._links_held += 1
 
-    def settle_oldest(self) -> Settlement | None:
-        """Decide the traces heard of longest ago if too many spans wait; None if not."""
-        if self._weight <= self.open_spans:
+    def settle_oldest(self, *, most: int | None = None) -> Settlement | None:
+        """Decide the traces heard of longest ago, a tenth of the window and all that is beyond it, if more than `most`
+        spans wait, by default more than the window holds; None if not."""
+        weight = self._weight
+        if weight <= (self.open_spans if most is None else most):
             return None
+        left = min(weight, self.open_spans) - self.open_spans // 10
         due: dict[bytes, Gathered] = {}
         for trace_id in [*self._open]:
-            if self._weight <= self.open_spans * 9 // 10:
+            if self._weight <= left:
                 break
             trace = due[trace_id] = self._open.pop(trace_id)
             self._facts_held -= len(trace.arrivals)
@@ -97,6 +100,11 @@ class Conversion:
             settlement.tally(outcome, reason, Tally(spans=spans))
             self._count(outcome, reason, Tally(spans=spans))
         return settlement
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether traces were decided while others were still to come."""
+        return self._books is not None
 
     @property
     def _weight(self) -> int:
@@ -127,4 +135,6 @@ def settlements(conversion: Conversion, entries: Iterable[JournalEntry]) -> Iter
         settlement = conversion.settle_oldest()
         if settlement is not None:
             yield settlement
+    while conversion.in_parts and (settlement := conversion.settle_oldest(most=0)) is not None:
+        yield settlement
     yield conversion.settle()

@@ -11,7 +11,6 @@ from spanmeter.usage.decision import Decision
 from spanmeter.usage.outcome import Outcome
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(TraceMemory).decode
 _decode_call = msgspec.msgpack.Decoder(list[tuple[str, int, str]]).decode
 
 _Key = TypeVar("_Key")
@@ -45,7 +44,7 @@ class RememberedBooks:
     comes later than that is decided as if its trace had not been seen."""
 
     def __init__(self, *, traces: int, calls: int) -> None:
-        self._traces: _Newest[bytes, bytes] = _Newest(traces)
+        self._traces: _Newest[bytes, TraceMemory] = _Newest(traces)
         self._calls: _Newest[str, bytes] = _Newest(calls)
         self._held: _Newest[tuple[bytes, bytes], Decision] = _Newest(traces)
         self._waiting: _Newest[str, tuple[tuple[bytes, bytes], ...]] = _Newest(traces)
@@ -55,10 +54,10 @@ class RememberedBooks:
 
     def memories(self, trace_ids: Collection[bytes]) -> Mapping[bytes, TraceMemory]:
         found = ((trace_id, self._traces.get(trace_id)) for trace_id in trace_ids)
-        return {trace_id: _decode(stored) for trace_id, stored in found if stored is not None}
+        return {trace_id: _copy(memory) for trace_id, memory in found if memory is not None}
 
     def recent_memories(self, *, since_ns: int) -> Iterator[TraceMemory]:
-        return map(_decode, self._traces.values())
+        return map(_copy, self._traces.values())
 
     def billed(self, source: str, identities: Collection[str]) -> Mapping[str, Billed]:
         found = ((identity, self._calls.get(identity)) for identity in identities)
@@ -85,7 +84,7 @@ class RememberedBooks:
         for identity, made in calls.items():
             self._calls.set(identity, _encode(made))
         for trace_id, memory in settlement.memories.items():
-            self._traces.set(trace_id, _encode(replace(memory, version=memory.version + 1)))
+            self._traces.set(trace_id, memory)
         for decision in settlement.held:
             if decision.outcome in (Outcome.PARKED, Outcome.ESTIMATED) and decision.identity:
                 key = decision.span.trace_id, decision.span.span_id
@@ -96,3 +95,14 @@ class RememberedBooks:
 
     def forget(self, *, before_ns: int) -> bool:
         return False
+
+
+def _copy(memory: TraceMemory) -> TraceMemory:
+    """For whoever asks: a decision changes what it was given."""
+    return replace(
+        memory,
+        facts=[*memory.facts],
+        links=dict(memory.links),
+        outcomes=dict(memory.outcomes),
+        rows=[*memory.rows],
+    )
