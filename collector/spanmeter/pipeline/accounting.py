@@ -1,11 +1,12 @@
 """From decided traces to one settlement: what is billed, what is held for a person, and books that balance."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import msgspec
 
+from spanmeter.pipeline.balance import Sums, check_balance
 from spanmeter.pipeline.recent import RecentCalls
 from spanmeter.store.ledger import Billed, Ledger, Recorded, Settlement, Tally, TraceMemory
 from spanmeter.usage.call import SpanFacts, TokenClass
@@ -89,7 +90,7 @@ def settle_traces(
             version=memory.version,
         )
     _Round(ledger, settlement, rules).decide(traces, recorded, recent)
-    _balance(gathered, memories, settlement)
+    check_balance(_newly_arrived(gathered, memories), settlement)
     return settlement
 
 
@@ -100,10 +101,7 @@ def settle_review(changes: Sequence[tuple[Decision, Decision]], ledger: Ledger, 
     for held, _ in changes:
         round_.remember(held)
     round_.bill([decision for _, decision in changes])
-    total = Tally()
-    for amount in settlement.tallies.values():
-        total = total.plus(amount)
-    assert total == Tally(), f"books do not balance: {total} too much"
+    check_balance((), settlement)
     return settlement
 
 
@@ -146,29 +144,6 @@ def _assemble(gathered: Gathered, memory: TraceMemory | None, settlement: Settle
     return trace
 
 
-class _Sums:
-    """Spans and tokens by outcome, growing span by span."""
-
-    def __init__(self) -> None:
-        self._amounts: dict[tuple[Outcome, Reason], list[int]] = {}
-
-    def add(self, outcome: Outcome, reason: Reason, facts: SpanFacts, times: int) -> None:
-        """Count a span so many times; -1 takes it back."""
-        amount = self._amounts.get((outcome, reason))
-        if amount is None:
-            amount = self._amounts[outcome, reason] = [0, 0, 0]
-        amount[0] += times
-        usage = facts.call.usage if facts.call is not None else None
-        if usage is not None:
-            amount[1] += times * usage.all_input
-            amount[2] += times * usage.all_output
-
-    def move_to(self, settlement: Settlement) -> None:
-        for (outcome, reason), (spans, inputs, outputs) in self._amounts.items():
-            settlement.tally(outcome, reason, Tally(spans=spans, input_tokens=inputs, output_tokens=outputs))
-        self._amounts.clear()
-
-
 class _Round:
     """One round of decisions, checked against all calls billed so far."""
 
@@ -177,7 +152,7 @@ class _Round:
         self._settlement = settlement
         self._rules = rules
         self._known: dict[str, dict[str, Billed | UsageEvent]] = {}  # by call and event id
-        self._sums = _Sums()
+        self._sums = Sums()
         self._older: Mapping[Key, Recorded] = {}
 
     def decide(
@@ -323,20 +298,10 @@ def _sides(billed: Mapping[str, Billed | UsageEvent]) -> tuple[int, int]:
     return sides[0], sides[1]
 
 
-def _balance(gathered: Mapping[bytes, Gathered], memories: Mapping[bytes, TraceMemory], settlement: Settlement) -> None:
-    """Received = sum of outcomes, in spans and in tokens."""
-    spans = input_tokens = output_tokens = 0
+def _newly_arrived(gathered: Mapping[bytes, Gathered], memories: Mapping[bytes, TraceMemory]) -> Iterator[SpanFacts]:
+    """The spans that no earlier round accounted for."""
     for trace_id, new in gathered.items():
         accounted = set(memories[trace_id].rows) if trace_id in memories else ()
         for row, facts in new.arrivals:
-            if facts.call is not None and row not in accounted:
-                spans += 1
-                usage = facts.call.usage
-                if usage is not None:
-                    input_tokens += usage.all_input
-                    output_tokens += usage.all_output
-    received = Tally(spans=spans, input_tokens=input_tokens, output_tokens=output_tokens)
-    accounted_for = Tally()
-    for amount in settlement.tallies.values():
-        accounted_for = accounted_for.plus(amount)
-    assert received == accounted_for, f"books do not balance: received {received}, accounted for {accounted_for}"
+            if row not in accounted:
+                yield facts

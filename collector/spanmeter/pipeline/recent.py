@@ -13,6 +13,8 @@ MOST_ALIKE = 1_000
 
 _RECORD = struct.Struct("<16s8sqq")  # trace, span, and from when to when the call may have been, ns
 
+_NONE: frozenset[str] = frozenset()
+
 
 class RecentCalls:
     """Where calls with counts were decided, for `keep_ns` at least; what was decided is in the trace's memory."""
@@ -23,19 +25,21 @@ class RecentCalls:
         self._old: dict[int, list[bytes]] = {}
         self._young_calls = 0
         self._young_since_ns = 0
-        self._scopes: dict[str, set[str]] = {}
+        self._young_scopes: dict[str, set[str]] = {}
+        self._old_scopes: dict[str, set[str]] = {}
 
     def add(self, calls: Iterable[SpanFacts], *, now_ns: int) -> None:
         """Remember these, forget what is too old."""
         if self._young_calls > MOST_CALLS // 2 or now_ns - self._young_since_ns > self._keep_ns:
             self._old, self._young = self._young, {}
+            self._old_scopes, self._young_scopes = self._young_scopes, {}
             self._young_calls, self._young_since_ns = 0, now_ns
         for span in calls:
             usage = span.call.usage if span.call is not None else None
             if span.call is None or usage is None:
                 continue
             service, scope = span.service, span.scope
-            self._scopes.setdefault(service, set()).add(scope)
+            self._young_scopes.setdefault(service, set()).add(scope)
             record = _RECORD.pack(
                 span.trace_id.ljust(16, b"\0"),
                 span.span_id.ljust(8, b"\0"),
@@ -49,9 +53,11 @@ class RecentCalls:
         """Of `spans`, each with the calls of other traces that could be the same one, seen by another instrumentation,
         as far as counts and times tell."""
         for span in spans:
-            scopes = self._scopes.get(span.service)
             usage = span.call.usage if span.call is not None else None
-            if span.call is None or usage is None or scopes is None or scopes <= {span.scope}:
+            if span.call is None or usage is None:
+                continue
+            scopes = self._young_scopes.get(span.service, _NONE) | self._old_scopes.get(span.service, _NONE)
+            if scopes <= {span.scope}:
                 continue
             from_ns, to_ns = span.start_ns - max(SLACK_NS, span.call.looks_back_ns), span.end_ns + SLACK_NS
             for scope in scopes - {span.scope}:
