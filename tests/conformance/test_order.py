@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from spanmeter.ledger.report import usage_rows
 from spanmeter.pipeline.accounting import Rules
 from spanmeter.pipeline.assembler import Assembler
 from spanmeter.pipeline.intake import journal_entry
@@ -70,10 +71,9 @@ def collect(case: Case, requests: Sequence[DecodedRequest], folder: Path, *, res
         while running.step():
             pass
         assert journal.depth() == 0
-        rows = database.execute("usage_by", format="", from_ns=0, to_ns=2**63 - 1, subject="")
         billed: Bill = Bill()
-        for subject, _, token_class, _, _, tokens in rows:
-            billed[subject, token_class] += tokens
+        for row in usage_rows(database):
+            billed[row.tenant, row.token_class] += row.tokens
         return billed
     finally:
         database.close()

@@ -70,15 +70,22 @@ def test_empty_books(rig: Rig) -> None:
 
 
 def test_what_was_billed(rig: Rig) -> None:
-    settle(rig, Settlement(events=[event("a", tokens=1), event("b", tokens=2)], bodies=[b"a1", b"b1"]))
-    settle(rig, Settlement(events=[event("a", tokens=5, source="other")], bodies=[b"other"]))
+    made = [
+        event("a-input", tokens=1),
+        event("b-cache_read", tokens=2),
+        event("b-output", tokens=3),
+        event("c-d-input"),
+    ]
+    settle(rig, Settlement(events=made, bodies=[b"a1", b"b1", b"b2", b"c1"]))
+    settle(rig, Settlement(events=[event("a-input", tokens=5, source="other")], bodies=[b"other"]))
     rig.restart()
-    assert rig.bodies() == [b"a1", b"b1", b"other"]
-    assert dict(rig.ledger.billed("spanmeter", ["a", "b", "d"])) == {
-        "a": Billed(tokens=1, scope="test"),
-        "b": Billed(tokens=2, scope="test"),
+    assert rig.bodies() == [b"a1", b"b1", b"b2", b"c1", b"other"]
+    assert dict(rig.ledger.billed("spanmeter", ["a", "b", "c", "d"])) == {
+        "a-input": Billed(tokens=1, scope="test"),
+        "b-cache_read": Billed(tokens=2, scope="test"),
+        "b-output": Billed(tokens=3, scope="test"),
     }
-    assert dict(rig.ledger.billed("other", ["a", "b"])) == {"a": Billed(tokens=5, scope="test")}
+    assert dict(rig.ledger.billed("other", ["a", "b"])) == {"a-input": Billed(tokens=5, scope="test")}
 
 
 def test_an_event_that_another_made_meanwhile_changes_nothing(rig: Rig) -> None:
@@ -113,7 +120,7 @@ def test_a_trace_that_another_decided_meanwhile_changes_nothing(rig: Rig) -> Non
 
 def test_more_ids_than_a_statement_has_places_for(rig: Rig) -> None:
     ids = [f"e{number}" for number in range(3000)]
-    settle(rig, Settlement(events=[event(one) for one in ids], bodies=[b"x"] * len(ids)))
+    settle(rig, Settlement(events=[event(f"{one}-output") for one in ids], bodies=[b"x"] * len(ids)))
     assert len(rig.ledger.billed("spanmeter", ids)) == 3000
 
 

@@ -12,7 +12,7 @@ from spanmeter.store.ledger import Settlement, SqliteLedger
 from spanmeter.usage.call import SpanFacts
 from spanmeter.wire.request import DecodedRequest
 from tests.integration.books import MAX_S, MEMORY_S, QUIET_S, RECOGNISER, Plant
-from tests.spans import NOW_NS, SPECIFIC_ID, carrier, entry, facts, link, llm_call, request, span
+from tests.spans import NOW_NS, SPECIFIC_ID, carrier, entry, facts, link, llm_call, request, span, trace_id
 
 
 @pytest.fixture
@@ -315,3 +315,23 @@ class TestAfterTheDecision:
         )
         plant.run(MAX_S + 1)
         assert plant.outcomes() == {"billed": 1, "duplicate": 2}
+
+
+class TestATraceThatGoesOnForDays:
+    def test_its_memory_is_not_stored_again_for_every_span(self, plant: Plant) -> None:
+        plant.take(*(facts(number, tenant="acme") for number in range(1, 1_201)))
+        plant.run(QUIET_S + 1)
+        assert len(plant.bodies()) == 2_400
+        plant.take(facts(1_201, tenant="acme"))
+        plant.run(MAX_S)
+        assert len(plant.bodies()) == 2_400
+        plant.run(1_201 * 0.06 - MAX_S + 1)
+        assert len(plant.bodies()) == 2_402
+        assert plant.journal.depth() == 0
+
+    def test_rows_that_are_gone_from_the_journal_are_not_remembered(self, plant: Plant) -> None:
+        for number in range(1, 8):
+            plant.take(facts(number, tenant="acme"))
+            plant.run(QUIET_S + 1)
+        [memory] = SqliteLedger(plant.database).memories([trace_id(1)]).values()
+        assert (len(memory.facts), memory.rows) == (7, [7])

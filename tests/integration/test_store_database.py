@@ -8,12 +8,15 @@ import threading
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from spanmeter.errors import StoreBusyError, StoreError
+from spanmeter.ledger.report import usage_rows
 from spanmeter.store import database as database_module
 from spanmeter.store.database import FILE_NAME, Database, migrations, queries
 from spanmeter.store.journal import SqliteJournal
+from spanmeter.store.ledger import SqliteLedger, TraceMemory
 from tests.spans import entry, facts
 
 FOREIGN_SCHEMA = len(migrations()) + 1
@@ -126,10 +129,16 @@ class TestOpening:
                 "made_ns, body) VALUES (1, 'a-input', 's', 'acme', 1, 'input', 5, 'm', 'p', 't', 1, x'7b7d')"
             )
             connection.execute("INSERT INTO sent (seq, sent_ns) VALUES (1, 2)")
+            connection.execute(
+                "INSERT INTO trace (trace_id, decided_ns, version, memory) VALUES (?, 5, 3, ?)",
+                (bytes(16), msgspec.msgpack.encode(TraceMemory(rows=[7]))),
+            )
         reader = Database.open_existing(folder)  # a command that only reads, run first after an upgrade
         assert reader is not None
         with closing(reader):
             assert reader.execute("settlement_depths") == [(1, 0, 0, 0)]
+            assert SqliteLedger(reader).memories([bytes(16)]) == {bytes(16): TraceMemory(rows=[7], version=3)}
+            assert [(row.tenant, row.events, row.tokens) for row in usage_rows(reader)] == [("acme", 1, 5)]
             with pytest.raises(StoreError), reader.transaction() as transaction:
                 transaction.execute("sent_delete", 1)
         with connect(folder) as connection:

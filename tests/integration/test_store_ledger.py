@@ -63,7 +63,7 @@ def test_all_or_nothing(database: Database) -> None:
     SqliteJournal(database).append([entry(facts(1))])
     before = contents(database)
     for broken in (
-        {"events": [replace(EVENT, subject="")]},
+        {"events": [EVENT._replace(subject="")]},
         {"memories": {b"short": TraceMemory()}},
         {"finished_rows": ["none"], "memories": {b"x" * 15: TraceMemory()}},
     ):
@@ -76,7 +76,7 @@ def test_all_or_nothing(database: Database) -> None:
     SqliteLedger(database).settle(everything(1), now_ns=NOW_NS, deliver=True)
     after = contents(database)
     changed = {name for name in after if after[name] != before[name]} - {"sqlite_sequence"}
-    assert changed == {"journal", "event", "outbox", "held", "outcome", "trace"}
+    assert changed == {"journal", "event", "outbox", "held", "outcome", "trace", "usage_day"}
 
 
 @pytest.mark.parametrize("deliver", [True, False])
@@ -84,7 +84,7 @@ def test_new_events_go_to_the_outbox_or_stay(database: Database, deliver: bool) 
     ledger, outbox = SqliteLedger(database), SqliteOutbox(database)
     for event_id in ("a", "b"):
         ledger.settle(
-            Settlement(events=[replace(EVENT, id=event_id)], bodies=[event_id.encode()]), now_ns=NOW_NS, deliver=deliver
+            Settlement(events=[EVENT._replace(id=event_id)], bodies=[event_id.encode()]), now_ns=NOW_NS, deliver=deliver
         )
     assert [pending.body for pending in outbox.lease(9, 999)] == ([b"a", b"b"] if deliver else [])
     assert database.execute("local_depth")[0][0] == (0 if deliver else 2)

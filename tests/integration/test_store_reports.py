@@ -1,5 +1,8 @@
 """`ledger.report` and `ledger.status` on a real file."""
 
+import itertools
+import random
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -173,3 +176,48 @@ class TestStatus:
         assert (delivery.pending, delivery.local_only) == (0, 2)
         assert sum(row.events for row in usage_rows(plant.database)) == 2
         plant.close()
+
+
+def as_rebuilt(database: Database) -> list[object]:
+    """What `usage_day` would be, made anew from the events."""
+    with closing(sqlite3.connect(database.path)) as connection:
+        return connection.execute(
+            "SELECT time_ns / 86400000000000, subject, model, token_class, count(*), sum(tokens) FROM event "
+            "GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4"
+        ).fetchall()
+
+
+def as_kept(database: Database) -> list[object]:
+    with closing(sqlite3.connect(database.path)) as connection:
+        return connection.execute("SELECT * FROM usage_day ORDER BY 1, 2, 3, 4").fetchall()
+
+
+class TestUsageDays:
+    def test_any_range_and_period_agree_with_the_events(self, database: Database) -> None:
+        chance = random.Random(7)
+        for model in ("m", "n", "m"):
+            times = [NOW_NS + chance.randrange(5 * 86_400) * SECOND_NS + chance.randrange(3) for _ in range(60)]
+            times += [NOW_NS, NOW_NS + 24 * HOUR_NS, NOW_NS + 24 * HOUR_NS - 1]
+            bill(
+                database,
+                *((chance.choice("ab"), time_ns, "input", chance.randrange(-5, 50)) for time_ns in times),
+                model=model,
+            )
+        ends = ["", "2026-01-01", "2026-01-03", "2026-01-02T07:30:00Z", "2026-01-02T09:00:00Z", "2026-01-05T23:59:59Z"]
+        for since, until, tenant in itertools.product(ends, ends, ("", "a")):
+            hours = usage_rows(database, period=Period.HOUR, since=since, until=until, tenant=tenant)
+            for period in (Period.DAY, Period.MONTH, Period.ALL):
+                rows = usage_rows(database, period=period, since=since, until=until, tenant=tenant)
+                assert sum(row.tokens for row in rows) == sum(row.tokens for row in hours)
+                assert sum(row.events for row in rows) == sum(row.events for row in hours)
+                length = {Period.DAY: 10, Period.MONTH: 7, Period.ALL: 0}[period]
+                assert {row.period for row in rows} == {row.period[:length] for row in hours}
+        assert as_kept(database) == as_rebuilt(database) != []
+
+    def test_what_retention_deletes_is_taken_out(self, database: Database) -> None:
+        bill(database, ("a", NOW_NS, "input", 1), ("a", NOW_NS + 1, "input", 2), ("b", NOW_NS, "output", 3))
+        SqliteOutbox(database).ack([1, 2, 3], at_ns=NOW_NS)
+        with database.transaction() as transaction:
+            transaction.execute_many("sent_prune", [(1,), (3,)])
+            transaction.execute_many("event_prune", [(1,), (3,)])
+        assert as_kept(database) == as_rebuilt(database) == [(NOW_NS // (24 * HOUR_NS), "a", "gpt", "input", 1, 2)]

@@ -7,45 +7,72 @@ import click
 
 @click.command()
 @click.argument("files", metavar="[FILE]...", nargs=-1)
+@click.option("--jobs", type=click.IntRange(min=0), default=1, show_default=True, help="Cores to use; 0 for all.")
+@click.option(
+    "--window",
+    type=click.IntRange(min=1_000),
+    default=30_000,
+    show_default=True,
+    metavar="SPANS",
+    help="LLM spans that may wait for the rest of their traces.",
+)
 @click.option("--summary", metavar="FILE", help="Write the summary of outcomes to FILE as JSON (- for standard error).")
-@click.option("-q", "--quiet", is_flag=True, help="No summary on standard error.")
-def convert(files: tuple[str, ...], summary: str | None, quiet: bool) -> None:
+@click.option("-q", "--quiet", is_flag=True, help="No summary and no progress on standard error.")
+def convert(files: tuple[str, ...], jobs: int, window: int, summary: str | None, quiet: bool) -> None:
     """Print the CloudEvents that recorded OTLP traces would be billed as, one JSON a line.
 
     FILE is an OTLP trace request as protobuf or JSON, or JSON lines as the OpenTelemetry Collector's file exporter
-    writes them; each also gzipped; - is standard input. All files are decided together. A summary of outcomes goes to
-    standard error. Nothing is printed if any file is broken (exit 2). No network, nothing stored.
+    writes them; each also gzipped; - is standard input. A summary of outcomes goes to standard error. No network,
+    nothing stored.
+
+    All files are decided together, and nothing is printed if any is broken (exit 2), as long as they hold no more than
+    --window LLM spans. Beyond, memory stays constant: the traces not heard of for longest are decided and printed
+    first; half as many traces as that, and as many calls, are remembered afterwards. Spans of one trace, or records of
+    one call, that are further apart in the files than that may be billed differently.
     """
     import sys
     import time
 
     import msgspec
 
-    from spanmeter.cli.environment import settings_from_environment
+    from spanmeter.cli.environment import collect_rarely, settings_from_environment
+    from spanmeter.cli.progress import Watched
     from spanmeter.cli.tables import outcome_rows, print_table
     from spanmeter.pipeline.configured import configured_recogniser, configured_rules
-    from spanmeter.pipeline.conversion import Conversion
-    from spanmeter.wire.files import read_file
+    from spanmeter.pipeline.conversion import Conversion, settlements
+    from spanmeter.pipeline.recorded import recorded_entries
+    from spanmeter.wire.files import read_pieces
 
+    collect_rarely()
     settings = settings_from_environment()
     if not files:  # an empty list of recordings is no mistake: a script may have found none
         click.echo("no FILE given, nothing to convert; - reads standard input", err=True)
-    recogniser = configured_recogniser(settings)
-    vocabulary = recogniser.vocabulary()
-    conversion = Conversion(recogniser, configured_rules(settings), time.time_ns())
-    for file in files:
-        conversion.add(read_file(file, vocabulary))
-    settlement = conversion.settle()
-    summary_file = _opened(summary) if summary not in (None, "-") else None  # before anything is printed
-    for body in settlement.bodies:
-        sys.stdout.buffer.write(body + b"\n")
-    sys.stdout.buffer.flush()
-    outcomes = outcome_rows(settlement.tallies)
+    now_ns = time.time_ns()
+    conversion = Conversion(configured_recogniser(settings), configured_rules(settings), now_ns, window)
+    watched = Watched(files, sys.stderr, shown=not quiet and sys.stderr.isatty())
+    pieces = watched.through(piece for file in files for piece in read_pieces(file))
+    jobs = jobs or cores()
+    if jobs > 1:
+        from spanmeter.pipeline.cores import entries_on_cores
+
+        entries = entries_on_cores(pieces, settings, received_ns=now_ns, jobs=jobs)
+    else:
+        entries = recorded_entries(pieces, settings, received_ns=now_ns)
+    summary_file = None
+    with watched:
+        for settlement in settlements(conversion, entries):
+            if summary not in (None, "-") and summary_file is None:
+                summary_file = _opened(summary)  # before anything is printed
+            if settlement.bodies:
+                sys.stdout.buffer.write(b"\n".join([*settlement.bodies, b""]))
+            watched.decided(spans=conversion.spans, events=conversion.events)
+        sys.stdout.buffer.flush()
+    outcomes = outcome_rows(conversion.tallies)
     document = {
         "requests": conversion.requests,
         "spans": conversion.spans,
         "llm_spans": conversion.llm_spans,
-        "events": len(settlement.events),
+        "events": conversion.events,
         "outcomes": outcomes,
     }
     if summary == "-":
@@ -56,7 +83,7 @@ def convert(files: tuple[str, ...], summary: str | None, quiet: bool) -> None:
     if not quiet and summary != "-":
         click.echo(
             f"{conversion.requests} requests, {conversion.spans} spans, {conversion.llm_spans} LLM spans, "
-            f"{len(settlement.events)} events",
+            f"{conversion.events} events",
             err=True,
         )
         print_table(
@@ -64,6 +91,13 @@ def convert(files: tuple[str, ...], summary: str | None, quiet: bool) -> None:
             [list(row.values()) for row in outcomes],
             err=True,
         )
+
+
+def cores() -> int:
+    """How many this process may use."""
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _opened(path: str | None) -> BinaryIO:

@@ -37,10 +37,11 @@ def serve() -> None:
     import gc
     import os
 
-    from spanmeter.cli.environment import settings_from_environment
+    from spanmeter.cli.environment import collect_rarely, settings_from_environment
     from spanmeter.logs import log_to_stderr
     from spanmeter.service import Service
 
+    collect_rarely()
     settings = settings_from_environment()
     log_to_stderr(settings.log_level)
     stop = _StopSignals()
@@ -64,13 +65,14 @@ def deliver(until_empty: bool) -> None:
 
     Runs beside any number of plug-ins on the same folder; one process at a time does the work.
     """
-    from spanmeter.cli.environment import settings_from_environment
+    from spanmeter.cli.environment import collect_rarely, settings_from_environment
     from spanmeter.logs import log_to_stderr
     from spanmeter.store.database import Database
     from spanmeter.store.journal import SqliteJournal
     from spanmeter.store.outbox import SqliteOutbox
     from spanmeter.worker import Worker
 
+    collect_rarely()
     settings = settings_from_environment()
     log_to_stderr(settings.log_level)
     database = Database.open(settings.data_dir)

@@ -9,6 +9,8 @@ from spanmeter.errors import UsageError
 from spanmeter.store.database import Database
 
 END_OF_TIME_NS = 2**63 - 1
+_DAY_NS = 86_400_000_000_000
+_LAST_DAY = END_OF_TIME_NS // _DAY_NS
 
 
 class Period(StrEnum):
@@ -40,17 +42,27 @@ def usage_rows(
 ) -> list[UsageRow]:
     """What was metered, by tenant, period, model and token class, from `since` (inclusive) to `until` (exclusive):
     ISO 8601 dates or times, UTC where they name no zone. Time is the end of the call."""
+    from_ns, to_ns = parse_time_ns(since) if since else 0, parse_time_ns(until) if until else END_OF_TIME_NS
+    from_day, to_day = _whole_days(from_ns, to_ns) if period is not Period.HOUR else (_LAST_DAY, _LAST_DAY)
     rows: Iterable[tuple[str, str, str, str, int, int]] = database.execute(
         "usage_by",
         format=_FORMATS[period],
-        from_ns=parse_time_ns(since) if since else 0,
-        to_ns=parse_time_ns(until) if until else END_OF_TIME_NS,
+        from_ns=from_ns,
+        to_ns=to_ns,
+        from_day=from_day,
+        to_day=to_day,
         subject=tenant,
     )
     return [
         UsageRow(tenant=subject, model=model, token_class=token_class, period=when, events=events, tokens=tokens)
         for subject, model, token_class, when, events, tokens in rows
     ]
+
+
+def _whole_days(from_ns: int, to_ns: int) -> tuple[int, int]:
+    """The days since 1970 that lie whole in the time, from the first to before the last; equal where there are none."""
+    first = -(-from_ns // _DAY_NS)
+    return first, max(first, _LAST_DAY if to_ns == END_OF_TIME_NS else to_ns // _DAY_NS)
 
 
 def parse_time_ns(text: str) -> int:

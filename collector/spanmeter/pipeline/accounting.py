@@ -1,25 +1,34 @@
 """From decided traces to one settlement: what is billed, what is held for a person, and books that balance."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import msgspec
 
+from spanmeter.pipeline.balance import Sums, check_balance
 from spanmeter.pipeline.recent import RecentCalls
 from spanmeter.store.ledger import Billed, Ledger, Recorded, Settlement, Tally, TraceMemory
 from spanmeter.usage.call import SpanFacts, TokenClass
 from spanmeter.usage.decision import Decision, DecisionRules, decide
-from spanmeter.usage.event import EventRules, events
-from spanmeter.usage.grouping import Key, key_of
+from spanmeter.usage.event import EventRules, UsageEvent, events
+from spanmeter.usage.grouping import Key, key_of, may_be_twins
 from spanmeter.usage.identity import span_identity
 from spanmeter.usage.outcome import Outcome, Reason
-from spanmeter.usage.trace import Trace
+from spanmeter.usage.trace import Trace, is_call
 
 HELD = frozenset({Outcome.PARKED, Outcome.UNMETERED, Outcome.ESTIMATED, Outcome.INVALID})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arrival:
+# Looked up once: in Python 3.11 an enum's member costs a call of a function, and these stand in the innermost loop.
+_BILLED = Outcome.BILLED
+_WAITING = frozenset({Outcome.PARKED, Outcome.ESTIMATED})
+
+_NOTHING = TraceMemory()
+_encode = msgspec.json.Encoder().encode
+
+
+class Arrival(NamedTuple):
     """A span with facts, and the journal row that brought it."""
 
     row: int
@@ -43,30 +52,45 @@ class Rules:
 
 
 def settle_traces(
-    gathered: Mapping[bytes, Gathered], ledger: Ledger, *, rules: Rules, recent: RecentCalls | None = None
+    gathered: Mapping[bytes, Gathered],
+    ledger: Ledger,
+    *,
+    rules: Rules,
+    recent: RecentCalls | None = None,
+    oldest_row: int = 0,
 ) -> Settlement:
     """Decide traces together with what is remembered of them, and account for every span that arrived.
 
     Spans of journal rows that a trace's memory has accounted for already are passed over, so that a row may be read
-    again after a restart. Nothing is stored: that is the ledger's `settle`. Raises AssertionError if received spans and
-    outcomes would not balance: better to stop than to lose money in silence.
+    again after a restart; rows before `oldest_row` are gone, and need not be remembered. Nothing is stored: that is the
+    ledger's `settle`. Raises AssertionError if received spans and outcomes would not balance: better to stop than to
+    lose money in silence.
     """
     settlement = Settlement()
     memories = ledger.memories(gathered.keys())
     traces: dict[bytes, Trace] = {}
+    recorded: dict[Key, Recorded] = {}
     for trace_id in sorted(gathered):
-        memory = memories.get(trace_id, TraceMemory())
-        trace = traces[trace_id] = _assemble(gathered[trace_id], memory, settlement)
-        rows = sorted({*memory.rows, *(arrival.row for arrival in gathered[trace_id].arrivals)})
+        memory = memories.get(trace_id)
+        new = gathered[trace_id]
+        trace = traces[trace_id] = _assemble(new, memory, settlement)
+        rows = {row for row, _ in new.arrivals}
+        if memory is None:
+            settlement.memories[trace_id] = TraceMemory(
+                facts=list(trace.facts.values()), links=trace.links, rows=sorted(rows)
+            )
+            continue
+        rows.update(row for row in memory.rows if row >= oldest_row)
+        recorded.update(((trace_id, span_id), was) for span_id, was in memory.outcomes.items())
         settlement.memories[trace_id] = TraceMemory(
             facts=list(trace.facts.values()),
             links=trace.links,
             outcomes=dict(memory.outcomes),
-            rows=rows,
+            rows=sorted(rows),
             version=memory.version,
         )
-    _Round(ledger, settlement, rules).decide(traces, recent)
-    _balance(gathered, memories, settlement)
+    _Round(ledger, settlement, rules).decide(traces, recorded, recent)
+    check_balance(_newly_arrived(gathered, memories), settlement)
     return settlement
 
 
@@ -77,10 +101,7 @@ def settle_review(changes: Sequence[tuple[Decision, Decision]], ledger: Ledger, 
     for held, _ in changes:
         round_.remember(held)
     round_.bill([decision for _, decision in changes])
-    total = Tally()
-    for amount in settlement.tallies.values():
-        total = total.plus(amount)
-    assert total == Tally(), f"books do not balance: {total} too much"
+    check_balance((), settlement)
     return settlement
 
 
@@ -94,14 +115,18 @@ def fuller(one: SpanFacts, other: SpanFacts) -> SpanFacts:
     return max(one, other, key=weight)
 
 
-def _assemble(gathered: Gathered, memory: TraceMemory, settlement: Settlement) -> Trace:
+def _assemble(gathered: Gathered, memory: TraceMemory | None, settlement: Settlement) -> Trace:
     """The trace as known now; of spans that came twice the copies are tallied."""
+    if memory is None:
+        facts_by_id = {facts.span_id: facts for _, facts in gathered.arrivals}
+        if len(facts_by_id) == len(gathered.arrivals):
+            return Trace(facts=facts_by_id, links=dict(gathered.links))
+        memory = _NOTHING
     trace = Trace(facts={facts.span_id: facts for facts in memory.facts}, links={**memory.links, **gathered.links})
     accounted = set(memory.rows)
-    for arrival in gathered.arrivals:
-        if arrival.row in accounted:
+    for row, facts in gathered.arrivals:
+        if row in accounted:
             continue
-        facts = arrival.facts
         known = trace.facts.get(facts.span_id)
         if known is None:
             trace.facts[facts.span_id] = facts
@@ -126,25 +151,38 @@ class _Round:
         self._ledger = ledger
         self._settlement = settlement
         self._rules = rules
-        self._known: dict[str, Billed] = {}
+        self._known: dict[str, dict[str, Billed | UsageEvent]] = {}  # by call and event id
+        self._sums = Sums()
         self._older: Mapping[Key, Recorded] = {}
 
-    def decide(self, traces: Mapping[bytes, Trace], recent: RecentCalls | None) -> None:
-        if recent is not None:
-            spans = (span for trace in traces.values() for span in trace.calls())
-            older = {key: twin for key, twin in recent.twins(spans).items() if key[0] not in traces}
-            self._older = {key: recorded for key, (_, recorded) in older.items()}
-        else:
-            older = {}
-        recorded = {
-            (trace_id, span_id): was
-            for trace_id, memory in self._settlement.memories.items()
-            for span_id, was in memory.outcomes.items()
+    def decide(
+        self, traces: Mapping[bytes, Trace], recorded: Mapping[Key, Recorded], recent: RecentCalls | None
+    ) -> None:
+        """`recorded` is what earlier decisions on these traces came to."""
+        twins = self._twins(traces, recent) if recent is not None else {}
+        self._older = {key: was for key, (_, was) in twins.items()}
+        billed = {
+            key: was.identity for key, was in (*recorded.items(), *self._older.items()) if was.outcome is Outcome.BILLED
         }
-        recorded.update(self._older)
-        billed = {key: was.identity for key, was in recorded.items() if was.outcome is Outcome.BILLED}
-        twins = [span for span, _ in older.values()]
-        self.bill(decide(traces, billed=billed, rules=self._rules.decisions, older=twins))
+        older = [span for span, _ in twins.values()]
+        self.bill(decide(traces, billed=billed, rules=self._rules.decisions, older=older))
+
+    def _twins(self, traces: Mapping[bytes, Trace], recent: RecentCalls) -> Mapping[Key, tuple[SpanFacts, Recorded]]:
+        """Calls of other traces, decided a short while ago, that could be one of these seen by another
+        instrumentation, with their records."""
+        like: dict[Key, list[SpanFacts]] = {}
+        for span, key in recent.twins(span for trace in traces.values() for span in trace.calls_of_models()):
+            if key[0] not in traces:
+                like.setdefault(key, []).append(span)
+        if not like:
+            return {}
+        found = {}
+        for trace_id, memory in self._ledger.memories({trace_id for trace_id, _ in like}).items():
+            for facts in memory.facts:
+                key, was = (trace_id, facts.span_id), memory.outcomes.get(facts.span_id)
+                if was is not None and is_call(facts) and any(may_be_twins(facts, span) for span in like.get(key, ())):
+                    found[key] = facts, was
+        return found
 
     def _load(self, trace_id: bytes) -> TraceMemory | None:
         """The memory of a trace of an earlier round, to be changed and stored again."""
@@ -165,32 +203,39 @@ class _Round:
 
     def bill(self, decisions: Sequence[Decision]) -> None:
         """Bill what is new first, then see which parked spans record a call that is billed."""
-        self._known = dict(self._ledger.billed(self._rules.events.source, self._event_ids(decisions)))
+        named = [decision for decision in decisions if decision.identity]
+        self._look_up(decision.identity for decision in named)
         billed_now: set[str] = set()
         waiting = []
         for decision in decisions:
             before = self._recorded(decision)
             if before is not None and before.is_final:
                 continue
-            if decision.outcome in (Outcome.PARKED, Outcome.ESTIMATED) and decision.identity:
+            outcome = decision.outcome
+            if outcome in _WAITING and decision.identity:
                 waiting.append(decision)
                 continue
-            if decision.outcome is Outcome.BILLED:
+            if outcome is _BILLED:
                 decision = self._against_known(decision)  # noqa: PLW2901
-                if decision.outcome is Outcome.BILLED:
+                if decision.outcome is _BILLED:
                     billed_now.add(decision.identity)
-            self._record(decision)
+            self._record(decision, before)
         for decision in waiting:
-            if any(event_id in self._known for event_id in self._ids(decision)):
+            if decision.identity in self._known:
                 decision = replace(decision, outcome=Outcome.DUPLICATE, reason=Reason.SAME_RESPONSE)  # noqa: PLW2901
-            self._record(decision)
+            self._record(decision, self._recorded(decision))
         self._release_parked(billed_now)
+        self._sums.move_to(self._settlement)
+
+    def _look_up(self, identities: Iterable[str]) -> None:
+        """Learn which of these calls have events, of whatever class: the setting may have been another."""
+        for found, was in self._ledger.billed(self._rules.events.source, set(identities)).items():
+            self._known.setdefault(found.rpartition("-")[0], {})[found] = was
 
     def _against_known(self, decision: Decision) -> Decision:
         """The decision, given all events that exist: billed, a duplicate, or, where one instrumentation reports other
         counts under the same response id, billed under its span's name."""
-        made = events(decision, self._rules.events)
-        there = {event_id: self._known[event_id] for event_id in self._ids(decision) if event_id in self._known}
+        there = self._known.get(decision.identity)
         if there:
             same_counts = _sides(there) == (decision.usage.all_input, decision.usage.all_output)
             if same_counts or any(was.scope != decision.span.scope for was in there.values()):
@@ -198,11 +243,13 @@ class _Round:
             own = span_identity(decision.span)
             if own == decision.identity:
                 return replace(decision, outcome=Outcome.DUPLICATE, reason=Reason.RESENT)
+            self._look_up([own])
             return self._against_known(replace(decision, identity=own, reason=Reason.RESPONSE_CONFLICT))
-        for event in made:
-            self._known[event.id] = Billed(tokens=event.tokens, scope=event.scope)
-            self._settlement.events.append(event)
-            self._settlement.bodies.append(msgspec.json.encode(event.cloudevent()))
+        made = events(decision, self._rules.events)
+        if made:
+            self._known[decision.identity] = {event.id: event for event in made}
+        self._settlement.events += made
+        self._settlement.bodies += [_encode(event.cloudevent()) for event in made]
         return decision
 
     def _recorded(self, decision: Decision) -> Recorded | None:
@@ -211,11 +258,11 @@ class _Round:
             return self._older.get(key_of(decision.span))
         return memory.outcomes.get(decision.span.span_id)
 
-    def _record(self, decision: Decision) -> None:
+    def _record(self, decision: Decision, before: Recorded | None) -> None:
         """Write the outcome into the trace's memory and move its tally there from where it was before."""
         span = decision.span
         after = Recorded(outcome=decision.outcome, reason=decision.reason, identity=decision.identity)
-        if self._recorded(decision) == after:
+        if before == after:
             return
         memory = self._load(span.trace_id)
         before = memory.outcomes.get(span.span_id) if memory is not None else None
@@ -224,12 +271,11 @@ class _Round:
         settlement = self._settlement
         settlement.decisions.append(decision)
         memory.outcomes[span.span_id] = after
-        amount = Tally.of(span)
         if before is not None:
-            settlement.tally(before.outcome, before.reason, amount.negative())
+            self._sums.add(before.outcome, before.reason, span, -1)
             if before.outcome in HELD and after.outcome not in HELD:
                 settlement.released.append((span.trace_id, span.span_id))
-        settlement.tally(after.outcome, after.reason, amount)
+        self._sums.add(after.outcome, after.reason, span, 1)
         if after.outcome in HELD:
             settlement.held.append(decision)
 
@@ -238,24 +284,11 @@ class _Round:
         for held in self._ledger.parked_with(billed_now):
             self.remember(held)
             before = self._recorded(held)
-            if before is not None and before.outcome in (Outcome.PARKED, Outcome.ESTIMATED):
-                self._record(replace(held, outcome=Outcome.DUPLICATE, reason=Reason.SAME_RESPONSE))
-
-    def _event_ids(self, decisions: Sequence[Decision]) -> set[str]:
-        return {
-            event_id
-            for decision in decisions
-            if decision.identity
-            for name in (decision.identity, span_identity(decision.span))
-            for event_id in self._ids(replace(decision, identity=name))
-        }
-
-    def _ids(self, decision: Decision) -> list[str]:
-        """Of every class, also those that are not billed apart now: the setting may have been another."""
-        return [f"{decision.identity}-{token_class.value}" for token_class in TokenClass]
+            if before is not None and before.outcome in _WAITING:
+                self._record(replace(held, outcome=Outcome.DUPLICATE, reason=Reason.SAME_RESPONSE), before)
 
 
-def _sides(billed: Mapping[str, Billed]) -> tuple[int, int]:
+def _sides(billed: Mapping[str, Billed | UsageEvent]) -> tuple[int, int]:
     """Input and output tokens of a call's events, whatever classes they were billed in."""
     sides = [0, 0]
     for event_id, was in billed.items():
@@ -263,15 +296,10 @@ def _sides(billed: Mapping[str, Billed]) -> tuple[int, int]:
     return sides[0], sides[1]
 
 
-def _balance(gathered: Mapping[bytes, Gathered], memories: Mapping[bytes, TraceMemory], settlement: Settlement) -> None:
-    """Received = sum of outcomes, in spans and in tokens."""
-    received = Tally()
+def _newly_arrived(gathered: Mapping[bytes, Gathered], memories: Mapping[bytes, TraceMemory]) -> Iterator[SpanFacts]:
+    """The spans that no earlier round accounted for."""
     for trace_id, new in gathered.items():
-        accounted = set(memories[trace_id].rows) if trace_id in memories else set()
-        for arrival in new.arrivals:
-            if arrival.row not in accounted and arrival.facts.call is not None:
-                received = received.plus(Tally.of(arrival.facts))
-    accounted_for = Tally()
-    for amount in settlement.tallies.values():
-        accounted_for = accounted_for.plus(amount)
-    assert received == accounted_for, f"books do not balance: received {received}, accounted for {accounted_for}"
+        accounted = set(memories[trace_id].rows) if trace_id in memories else ()
+        for row, facts in new.arrivals:
+            if row not in accounted:
+                yield facts

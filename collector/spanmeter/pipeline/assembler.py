@@ -2,7 +2,7 @@
 
 import heapq
 import logging
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -11,16 +11,22 @@ from spanmeter.errors import StoreError
 from spanmeter.pipeline.accounting import Arrival, Gathered, Rules, settle_traces
 from spanmeter.pipeline.recent import RecentCalls
 from spanmeter.store.journal import Journal, JournalRow
-from spanmeter.store.ledger import Ledger, Recorded, TraceMemory
-from spanmeter.usage.call import Role, SpanFacts
+from spanmeter.store.ledger import Ledger, TraceMemory
+from spanmeter.usage.call import SpanFacts
 from spanmeter.usage.outcome import Outcome
-from spanmeter.usage.trace import Trace, unpack_links
+from spanmeter.usage.trace import Trace, is_call, unpack_links
 
 log = logging.getLogger("spanmeter.assembly")
 
 ROWS_AT_ONCE = 200
-TRACES_AT_ONCE = 500
+TRACES_AT_ONCE = 1_000
 """Bounds a round of decisions, and with it how long the journal's writer may wait for the database."""
+
+LARGE_SPANS = 1_000
+PAUSE_A_SPAN_NS = 60_000_000
+LONGEST_PAUSE_NS = 600_000_000_000
+"""A decision stores the whole memory of its trace. One with more spans than that in it is not decided again before
+60 ms for each of them have passed, ten minutes at most: so a trace that goes on for days costs little a second."""
 
 
 @dataclass(slots=True)
@@ -30,7 +36,7 @@ class _Open:
     first_ns: int
     last_ns: int
     gathered: Gathered = field(default_factory=Gathered)
-    rows: set[int] = field(default_factory=set)
+    rows: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -81,11 +87,12 @@ class Assembler:
         self._deliver = deliver
         self._after = 0
         self._open: dict[bytes, _Open] = {}
-        self._due: list[tuple[int, bytes]] = []
+        self._due: list[tuple[int, tuple[bytes, ...]]] = []  # a heap: when, and which traces to look at then
         self._links: dict[bytes, _Links] = {}
         self._link_ages: deque[tuple[int, int, set[bytes]]] = deque()  # until when, which row, which traces
         self._rows: dict[int, _Row] = {}
         self._spent_rows: list[int] = []
+        self._paused_until_ns: dict[bytes, int] = {}
         self._forgot_ns = 0
         self._caught_up = False
         self._parked = ledger.parked_traces()
@@ -129,13 +136,16 @@ class Assembler:
         # A row from the future was written before the wall clock was set back: it has come now.
         came_ns = self._steady_ns() - max(0, self._clock.now_ns() - row.received_ns)
         touched: dict[bytes, _Open] = {}
+        open_, seq = self._open, row.seq
         for facts in row.facts:
-            trace = self._open.get(facts.trace_id)
+            trace_id = facts.trace_id
+            trace = open_.get(trace_id)
             if trace is None:
-                trace = self._open[facts.trace_id] = _Open(came_ns, came_ns)
-            trace.gathered.arrivals.append(Arrival(row=row.seq, facts=facts))
-            trace.rows.add(row.seq)
-            touched[facts.trace_id] = trace
+                trace = open_[trace_id] = _Open(came_ns, came_ns)
+            trace.gathered.arrivals.append(Arrival(seq, facts))
+            touched[trace_id] = trace
+        for trace in touched.values():
+            trace.rows.append(seq)
         held = self._rows[row.seq] = _Row(open_traces=len(touched), has_links=bool(row.links))
         linked: set[bytes] = set()
         until_ns = came_ns + self._max_ns
@@ -149,38 +159,53 @@ class Assembler:
                 trace = self._open[trace_id] = _Open(came_ns, came_ns)
             if trace is not None:
                 touched[trace_id] = trace
-                if row.seq not in trace.rows:
-                    trace.rows.add(row.seq)
+                if trace.rows[-1:] != [seq]:
+                    trace.rows.append(seq)
                     held.open_traces += 1
         if linked:
             self._link_ages.append((until_ns, row.seq, linked))
         elif not held.open_traces:
             self._spent_rows.append(row.seq)
-        for trace_id, trace in touched.items():
+        for trace in touched.values():
             trace.last_ns = max(trace.last_ns, came_ns)
-            due_ns = min(trace.last_ns + self._quiet_ns, trace.first_ns + self._max_ns)
-            heapq.heappush(self._due, (due_ns, trace_id))
+        if touched:
+            heapq.heappush(self._due, (came_ns + self._quiet_ns, tuple(touched)))
 
     def _take_due(self, now_ns: int, *, close: bool) -> list[bytes]:
         due: list[bytes] = []
         if close:
             return [trace_id for trace_id, trace in self._open.items() if self._is_whole(trace_id, trace)]
         chosen: set[bytes] = set()
+        not_whole: dict[int, list[bytes]] = defaultdict(list)
         while self._due and self._due[0][0] <= now_ns and len(due) < TRACES_AT_ONCE:
-            _, trace_id = heapq.heappop(self._due)
-            trace = self._open.get(trace_id)
-            if trace is None or trace_id in chosen:
-                continue
-            last_chance = trace.first_ns + self._max_ns
-            if now_ns >= last_chance or (now_ns >= trace.last_ns + self._quiet_ns and self._is_whole(trace_id, trace)):
-                due.append(trace_id)
-                chosen.add(trace_id)
-            elif now_ns >= trace.last_ns + self._quiet_ns:
-                heapq.heappush(self._due, (last_chance, trace_id))
-            # Otherwise a later span moved the trace's time, and its own entry is in the heap already.
+            when_ns, trace_ids = heapq.heappop(self._due)
+            room = TRACES_AT_ONCE - len(due)
+            if len(trace_ids) > room:
+                heapq.heappush(self._due, (when_ns, trace_ids[room:]))
+            for trace_id in trace_ids[:room]:
+                trace = self._open.get(trace_id)
+                if trace is None or trace_id in chosen:
+                    continue
+                until_ns = self._paused_until_ns.get(trace_id, 0)
+                if now_ns < until_ns:
+                    heapq.heappush(self._due, (until_ns, (trace_id,)))
+                    continue
+                last_chance = trace.first_ns + self._max_ns
+                is_quiet = now_ns >= trace.last_ns + self._quiet_ns
+                if now_ns >= last_chance or (is_quiet and self._is_whole(trace_id, trace)):
+                    due.append(trace_id)
+                    chosen.add(trace_id)
+                elif is_quiet or last_chance < trace.last_ns + self._quiet_ns:
+                    not_whole[last_chance].append(trace_id)
+                # Otherwise a later span moved the trace's time, and has an entry of its own in the heap.
+        for last_chance, waiting in not_whole.items():
+            heapq.heappush(self._due, (last_chance, tuple(waiting)))
         return due
 
     def _is_whole(self, trace_id: bytes, trace: _Open) -> bool:
+        arrivals = trace.gathered.arrivals
+        if len(arrivals) == 1 and arrivals[0].facts.call is not None and not arrivals[0].facts.parent_span_id:
+            return True
         links = self._links.get(trace_id)
         known = Trace(
             facts={arrival.facts.span_id: arrival.facts for arrival in trace.gathered.arrivals},
@@ -198,8 +223,7 @@ class Assembler:
         try:
             self._settle(due, now_ns)
         except StoreError:
-            for trace_id in due:
-                heapq.heappush(self._due, (now_ns, trace_id))
+            heapq.heappush(self._due, (now_ns, tuple(due)))
             raise
         except Exception:
             if len(due) < 2:
@@ -222,14 +246,19 @@ class Assembler:
             self._ledger,
             rules=self._rules,
             recent=self._recent,
+            oldest_row=next(iter(self._rows), 0),
         )
         settlement.finished_rows = self._spent_rows + [
             seq for seq, times in uses.items() if self._rows[seq].open_traces == times and not self._rows[seq].has_links
         ]
         self._ledger.settle(settlement, now_ns=self._clock.now_ns(), deliver=self._deliver)
         self._recent.add((call for trace_id in due for call in _calls(settlement.memories[trace_id])), now_ns=now_ns)
+        parked = Outcome.PARKED
         for trace_id, memory in settlement.memories.items():
-            if any(was.outcome is Outcome.PARKED for was in memory.outcomes.values()):
+            if len(memory.facts) > LARGE_SPANS:
+                pause_ns = min(len(memory.facts) * PAUSE_A_SPAN_NS, LONGEST_PAUSE_NS)
+                self._paused_until_ns[trace_id] = now_ns + pause_ns
+            if any(was.outcome is parked for was in memory.outcomes.values()):
                 self._parked.add(trace_id)
             else:
                 self._parked.discard(trace_id)
@@ -243,6 +272,8 @@ class Assembler:
 
     def _expire_links(self, now_ns: int) -> None:
         """Let go of links that are too old for any trace, and of the rows that held them."""
+        if self._paused_until_ns:
+            self._paused_until_ns = {key: until for key, until in self._paused_until_ns.items() if until > now_ns}
         while self._link_ages and self._link_ages[0][0] <= now_ns:
             _, seq, trace_ids = self._link_ages.popleft()
             still_open = trace_ids & self._open.keys()
@@ -258,8 +289,5 @@ class Assembler:
                     self._spent_rows.append(seq)
 
 
-def _calls(memory: TraceMemory) -> Iterator[tuple[SpanFacts, Recorded]]:
-    for span in memory.facts:
-        recorded = memory.outcomes.get(span.span_id)
-        if recorded is not None and span.call is not None and span.call.role is Role.CALL:
-            yield span, recorded
+def _calls(memory: TraceMemory) -> Iterator[SpanFacts]:
+    return (span for span in memory.facts if span.span_id in memory.outcomes and is_call(span))

@@ -1,79 +1,140 @@
 """Offline: recorded OTLP in, events out, by the same rules as the collector's and without a database."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from spanmeter.pipeline.accounting import Arrival, Gathered, Rules, settle_traces
-from spanmeter.store.ledger import Billed, Settlement, Tally, TraceMemory
-from spanmeter.usage.decision import Decision
-from spanmeter.usage.outcome import uninteresting
+from spanmeter.pipeline.intake import journal_entry
+from spanmeter.pipeline.recent import RecentCalls
+from spanmeter.pipeline.remembered import RememberedBooks
+from spanmeter.store.journal import JournalEntry
+from spanmeter.store.ledger import Settlement, Tally
+from spanmeter.usage.outcome import Outcome, Reason, uninteresting
 from spanmeter.usage.recognition import Recogniser
-from spanmeter.usage.trace import unpack_links
+from spanmeter.usage.trace import is_call, unpack_links
 from spanmeter.wire.request import DecodedRequest
 
-
-class _EmptyBooks:
-    """A ledger in which nothing was ever recorded."""
-
-    def memories(self, trace_ids: Collection[bytes]) -> Mapping[bytes, TraceMemory]:
-        return {}
-
-    def recent_memories(self, *, since_ns: int) -> Iterator[TraceMemory]:
-        return iter(())
-
-    def billed(self, source: str, event_ids: Collection[str]) -> Mapping[str, Billed]:
-        return {}
-
-    def parked_with(self, identities: Collection[str]) -> Sequence[Decision]:
-        return ()
-
-    def parked_traces(self) -> set[bytes]:
-        return set()
-
-    def settle(self, settlement: Settlement, *, now_ns: int, deliver: bool) -> None:
-        raise NotImplementedError
-
-    def forget(self, *, before_ns: int) -> bool:
-        raise NotImplementedError
+OPEN_SPANS = 30_000
+_LINKS_A_SPAN = 8
+"""A span without facts is held as its place in the trace alone, in an eighth of the memory."""
+_FOREVER_NS = 1 << 63
 
 
 @dataclass(slots=True)
 class Conversion:
-    """Requests gathered by `add`, decided together by `settle`."""
+    """Requests gathered by `add`, decided by `settle`, all together. With `settle_oldest` between, those traces are
+    decided first that were not heard of for longest, so that never more than `open_spans` wait.
+
+    Time does not pass in a recording: a trace is taken for over when so many other spans have come since its last one.
+    What was decided is remembered as the collector does, by number instead of time, see `RememberedBooks`.
+    """
 
     recogniser: Recogniser
     rules: Rules
     now_ns: int
+    open_spans: int = OPEN_SPANS
     requests: int = 0
     spans: int = 0
     llm_spans: int = 0
     rejected: int = 0
-    _traces: dict[bytes, Gathered] = field(default_factory=dict)
-    _links: dict[bytes, dict[bytes, bytes]] = field(default_factory=dict)
+    events: int = 0
+    tallies: dict[tuple[Outcome, Reason], Tally] = field(default_factory=dict)
+    _open: dict[bytes, Gathered] = field(default_factory=dict)  # those heard of last are last
+    _facts_held: int = 0
+    _links_held: int = 0
+    _books: RememberedBooks | None = None
+    _recent: RecentCalls | None = None
 
     def add(self, requests: Iterable[DecodedRequest]) -> None:
         for request in requests:
-            self.requests += 1
-            self.spans += request.span_count
-            self.rejected += request.rejected
-            for span in request.spans:
-                facts = self.recogniser.facts(span, received_ns=self.now_ns)
-                if facts is None:
-                    self._links.setdefault(span.trace_id, {})[span.span_id] = span.parent_span_id
-                else:
-                    self.llm_spans += facts.call is not None
-                    gathered = self._traces.setdefault(span.trace_id, Gathered())
-                    gathered.arrivals.append(Arrival(row=self.requests, facts=facts))
-            for trace_id, span_id, parent in unpack_links(request.links):
-                self._links.setdefault(trace_id, {})[span_id] = parent
+            self.take(journal_entry(request, self.recogniser, received_ns=self.now_ns))
+
+    def take(self, entry: JournalEntry) -> None:
+        """What was recognised in one request."""
+        self.requests += 1
+        self.spans += entry.spans
+        self.rejected += entry.rejected
+        self._facts_held += len(entry.facts)
+        open_, row = self._open, self.requests
+        for facts in entry.facts:
+            self.llm_spans += facts.call is not None
+            trace = open_.pop(facts.trace_id, None)
+            if trace is None:
+                trace = Gathered()
+            open_[facts.trace_id] = trace
+            trace.arrivals.append(Arrival(row, facts))
+        for trace_id, span_id, parent in unpack_links(entry.links):
+            trace = open_.pop(trace_id, None)
+            if trace is None:
+                trace = Gathered()
+            open_[trace_id] = trace
+            self._links_held += span_id not in trace.links
+            trace.links[span_id] = parent
+
+    def settle_oldest(self, *, most: int | None = None) -> Settlement | None:
+        """Decide the traces heard of longest ago, a tenth of the window and all that is beyond it, if more than `most`
+        spans wait, by default more than the window holds; None if not."""
+        weight = self._weight
+        if weight <= (self.open_spans if most is None else most):
+            return None
+        left = min(weight, self.open_spans) - self.open_spans // 10
+        due: dict[bytes, Gathered] = {}
+        for trace_id in [*self._open]:
+            if self._weight <= left:
+                break
+            trace = due[trace_id] = self._open.pop(trace_id)
+            self._facts_held -= len(trace.arrivals)
+            self._links_held -= len(trace.links)
+        if self._books is None:
+            self._books = RememberedBooks(traces=self.open_spans // 2, calls=self.open_spans)
+            self._recent = RecentCalls(_FOREVER_NS)
+        return self._settled(due)
 
     def settle(self) -> Settlement:
-        """Decide everything that was added. The tallies cover every span, those of no interest included."""
-        for trace_id, gathered in self._traces.items():
-            gathered.links.update(self._links.get(trace_id, {}))
-        settlement = settle_traces(self._traces, _EmptyBooks(), rules=self.rules)
+        """Decide everything that waits. The tallies cover every span that was added, those of no interest included."""
+        settlement = self._settled(self._open)
+        self._open = {}
         for (outcome, reason), spans in uninteresting(
             spans=self.spans, llm_spans=self.llm_spans, rejected=self.rejected
         ).items():
             settlement.tally(outcome, reason, Tally(spans=spans))
+            self._count(outcome, reason, Tally(spans=spans))
         return settlement
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether traces were decided while others were still to come."""
+        return self._books is not None
+
+    @property
+    def _weight(self) -> int:
+        return self._facts_held + self._links_held // _LINKS_A_SPAN
+
+    def _settled(self, due: dict[bytes, Gathered]) -> Settlement:
+        books = self._books if self._books is not None else RememberedBooks(traces=0, calls=0)
+        wanted = {trace_id: trace for trace_id, trace in due.items() if trace.arrivals or books.remembers(trace_id)}
+        settlement = settle_traces(wanted, books, rules=self.rules, recent=self._recent, oldest_row=self.requests + 1)
+        if self._books is not None and self._recent is not None:
+            self._books.settle(settlement, now_ns=self.now_ns, deliver=False)
+            self._recent.add(
+                (span for trace in wanted.values() for _, span in trace.arrivals if is_call(span)), now_ns=self.now_ns
+            )
+        self.events += len(settlement.events)
+        for (outcome, reason), amount in settlement.tallies.items():
+            self._count(outcome, reason, amount)
+        return settlement
+
+    def _count(self, outcome: Outcome, reason: Reason, amount: Tally) -> None:
+        self.tallies[outcome, reason] = self.tallies.get((outcome, reason), Tally()).plus(amount)
+
+
+def settlements(conversion: Conversion, entries: Iterable[JournalEntry]) -> Iterator[Settlement]:
+    """Decide as `entries` come, in constant memory."""
+    for entry in entries:
+        conversion.take(entry)
+        settlement = conversion.settle_oldest()
+        if settlement is not None:
+            yield settlement
+    while conversion.in_parts and (settlement := conversion.settle_oldest(most=0)) is not None:
+        yield settlement
+    yield conversion.settle()

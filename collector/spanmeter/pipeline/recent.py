@@ -1,54 +1,69 @@
 """Calls decided a short while ago: a twin from another instrumentation may come in another trace, and later."""
 
-from collections import deque
-from collections.abc import Iterable, Mapping
+import struct
+from collections.abc import Iterable, Iterator
 
-from spanmeter.store.ledger import Recorded
 from spanmeter.usage.call import SpanFacts
-from spanmeter.usage.grouping import Key, call_of, key_of, side_by_side
+from spanmeter.usage.grouping import Key, reach_end_ns, reach_ns
 
 MOST_CALLS = 100_000
-"""Bounds the memory (some 100 MB); twins end within milliseconds of each other, so that far fewer would do."""
+"""Bounds the memory (some 25 MB); twins end within milliseconds of each other, so that far fewer would do."""
+MOST_ALIKE = 1_000
+"""Of calls of one instrumentation with the same counts, so many of the newest are looked at."""
+
+_RECORD = struct.Struct("<16s8sqq")  # trace, span, and from when to when the call may have been, ns
+
+_NONE: frozenset[str] = frozenset()
 
 
 class RecentCalls:
-    """Calls with counts and what they were recorded as, findable for `keep_ns` after they were decided."""
+    """Where calls with counts were decided, for `keep_ns` at least; what was decided is in the trace's memory."""
 
     def __init__(self, keep_ns: int) -> None:
         self._keep_ns = keep_ns
-        self._by_counts: dict[tuple[str, int, int], dict[Key, tuple[SpanFacts, Recorded]]] = {}
-        self._ages: deque[tuple[int, SpanFacts]] = deque()
+        self._young: dict[int, list[bytes]] = {}
+        self._old: dict[int, list[bytes]] = {}
+        self._young_calls = 0
+        self._young_since_ns = 0
+        self._young_scopes: dict[str, set[str]] = {}
+        self._old_scopes: dict[str, set[str]] = {}
 
-    def add(self, calls: Iterable[tuple[SpanFacts, Recorded]], *, now_ns: int) -> None:
+    def add(self, calls: Iterable[SpanFacts], *, now_ns: int) -> None:
         """Remember these, forget what is too old."""
-        for span, recorded in calls:
-            key = _counts(span)
-            if key is not None:
-                self._by_counts.setdefault(key, {})[key_of(span)] = span, recorded
-                self._ages.append((now_ns, span))
-        while self._ages and (self._ages[0][0] < now_ns - self._keep_ns or len(self._ages) > MOST_CALLS):
-            _, span = self._ages.popleft()
-            key = _counts(span)
-            assert key is not None
-            same = self._by_counts.get(key, {})
-            same.pop(key_of(span), None)
-            if not same:
-                self._by_counts.pop(key, None)
+        if self._young_calls > MOST_CALLS // 2 or now_ns - self._young_since_ns > self._keep_ns:
+            self._old, self._young = self._young, {}
+            self._old_scopes, self._young_scopes = self._young_scopes, {}
+            self._young_calls, self._young_since_ns = 0, now_ns
+        for span in calls:
+            usage = span.call.usage if span.call is not None else None
+            if span.call is None or usage is None:
+                continue
+            service, scope = span.service, span.scope
+            self._young_scopes.setdefault(service, set()).add(scope)
+            record = _RECORD.pack(
+                span.trace_id.ljust(16, b"\0"),
+                span.span_id.ljust(8, b"\0"),
+                reach_ns(span),
+                reach_end_ns(span),
+            )
+            self._young.setdefault(hash((service, scope, usage.all_input, usage.all_output)), []).append(record)
+            self._young_calls += 1
 
-    def twins(self, spans: Iterable[SpanFacts]) -> Mapping[Key, tuple[SpanFacts, Recorded]]:
-        """Remembered calls that could be one of `spans` seen by another instrumentation, with their records."""
-        found = {}
+    def twins(self, spans: Iterable[SpanFacts]) -> Iterator[tuple[SpanFacts, Key]]:
+        """Of `spans`, each with the calls of other traces that could be the same one, seen by another instrumentation,
+        as far as counts and times tell."""
         for span in spans:
-            key = _counts(span)
-            for other_key, other in self._by_counts.get(key, {}).items() if key is not None else ():
-                if other[0].trace_id != span.trace_id and side_by_side(span, other[0]):
-                    found[other_key] = other
-        return found
-
-
-def _counts(span: SpanFacts) -> tuple[str, int, int] | None:
-    if span.call is None or span.call.usage is None:
-        return None
-    usage = call_of(span).usage
-    assert usage is not None
-    return span.service, usage.all_input, usage.all_output
+            usage = span.call.usage if span.call is not None else None
+            if span.call is None or usage is None:
+                continue
+            scopes = self._young_scopes.get(span.service, _NONE) | self._old_scopes.get(span.service, _NONE)
+            if scopes <= {span.scope}:
+                continue
+            from_ns, to_ns = reach_ns(span), reach_end_ns(span)
+            for scope in scopes - {span.scope}:
+                alike = hash((span.service, scope, usage.all_input, usage.all_output))
+                for calls in (self._young, self._old):
+                    for record in calls.get(alike, ())[-MOST_ALIKE:]:
+                        trace_id, span_id, began_ns, ended_ns = _RECORD.unpack(record)
+                        if trace_id != span.trace_id and began_ns <= to_ns and from_ns <= ended_ns:
+                            yield span, (trace_id, span_id)

@@ -86,6 +86,7 @@ class SqliteCorrectionBook:
             if not made:
                 raise StoreBusyError(f"{e.id} was made by another process at the same time")
             transaction.execute("local_fill" if corrected.where == "local" else "outbox_fill", last_seq)
+            transaction.execute("usage_fill", last_seq)
             transaction.execute("correction_insert", corrected.seq, corrected.corrections + 1, reason, e.id, e.source)
 
     def all(self) -> Sequence[CorrectionRow]:

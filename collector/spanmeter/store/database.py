@@ -18,6 +18,10 @@ FILE_NAME = "spanmeter.db"
 WORKER_LOCK_NAME = "worker.lock"
 """Of the lock beside the database that is made by the first process that works on it."""
 BUSY_TIMEOUT_S = 10.0
+CHECKPOINT_PAGES = 8_000
+"""The write-ahead log is copied into the file when it has grown to this (32 MB)."""
+CACHE_KB = 16_384
+"""Of each connection, if it needs so much."""
 
 
 class Database:
@@ -186,6 +190,11 @@ class Database:
         if not self._read_only:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
+            # A round of decisions touches more pages than SQLite's 1,000, and would copy all of them at every commit.
+            connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+            connection.execute(f"PRAGMA cache_size=-{CACHE_KB}")
+            # Some distributions build SQLite so that it overwrites what is deleted; there is no text of users in here.
+            connection.execute("PRAGMA secure_delete=OFF")
         connection.execute("PRAGMA foreign_keys=ON")
         return connection
 

@@ -112,7 +112,7 @@ class Ledger(Protocol):
 
     def recent_memories(self, *, since_ns: int) -> Iterator[TraceMemory]: ...
 
-    def billed(self, source: str, event_ids: Collection[str]) -> Mapping[str, Billed]: ...
+    def billed(self, source: str, identities: Collection[str]) -> Mapping[str, Billed]: ...
 
     def parked_with(self, identities: Collection[str]) -> Sequence[Decision]: ...
 
@@ -136,22 +136,19 @@ class SqliteLedger:
         self._database = database
 
     def memories(self, trace_ids: Collection[bytes]) -> Mapping[bytes, TraceMemory]:
-        found = {}
-        for trace_id in trace_ids:
-            for _, memory in self._database.execute("memory_read", trace_id):
-                found[trace_id] = _memory_decoder.decode(memory)
-        return found
+        rows = self._database.execute("memory_read", ids=b"".join(trace_ids))
+        return {trace_id: _memory(version, memory) for trace_id, version, memory in rows}
 
     def recent_memories(self, *, since_ns: int) -> Iterator[TraceMemory]:
         """Of the traces decided since then."""
-        for (memory,) in self._database.execute("memory_since", since_ns):
-            yield _memory_decoder.decode(memory)
+        for version, memory in self._database.execute("memory_since", since_ns):
+            yield _memory(version, memory)
 
-    def billed(self, source: str, event_ids: Collection[str]) -> Mapping[str, Billed]:
-        """What was billed under those of the ids for which there is an event."""
-        if not event_ids:
+    def billed(self, source: str, identities: Collection[str]) -> Mapping[str, Billed]:
+        """The events of these calls, of whatever token class, by event id."""
+        if not identities:
             return {}
-        rows = self._database.execute("event_tokens", source, json.dumps(list(event_ids)))
+        rows = self._database.execute("event_tokens", source=source, identities=json.dumps(list(identities)))
         return {event_id: Billed(tokens=tokens, scope=scope) for event_id, tokens, scope in rows}
 
     def parked_with(self, identities: Collection[str]) -> Sequence[Decision]:
@@ -191,6 +188,7 @@ class SqliteLedger:
             )
             if settlement.events:
                 transaction.execute("outbox_fill" if deliver else "local_fill", last_seq)
+                transaction.execute("usage_fill", last_seq)
             transaction.execute_many("held_delete", [*settlement.released])
             transaction.execute_many(
                 "held_write",
@@ -209,7 +207,7 @@ class SqliteLedger:
             remembered = transaction.execute_many(
                 "memory_write",
                 [
-                    (trace_id, now_ns, memory.version + 1, _encoder.encode(replace(memory, version=memory.version + 1)))
+                    (trace_id, now_ns, memory.version + 1, _encoder.encode(memory))
                     for trace_id, memory in settlement.memories.items()
                 ],
             )
@@ -222,3 +220,7 @@ class SqliteLedger:
         if there are more."""
         with self._database.transaction() as transaction:
             return transaction.execute("memory_forget", before_ns, FORGET_AT_ONCE).rowcount == FORGET_AT_ONCE
+
+
+def _memory(version: int, stored: bytes) -> TraceMemory:
+    return replace(_memory_decoder.decode(stored), version=version)

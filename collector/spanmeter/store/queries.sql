@@ -18,10 +18,13 @@ DELETE FROM journal WHERE seq = ?;
 SELECT count(*), coalesce(min(received_ns), 0) FROM journal;
 
 -- name: memory_read
-SELECT trace_id, memory FROM trace WHERE trace_id = ?;
+WITH RECURSIVE asked (at) AS (
+    SELECT 1 WHERE length(:ids) > 0 UNION ALL SELECT at + 16 FROM asked WHERE at + 16 < length(:ids)
+)
+SELECT trace_id, version, memory FROM asked JOIN trace ON trace_id = substr(:ids, at, 16);
 
 -- name: memory_since
-SELECT memory FROM trace WHERE decided_ns >= ?;
+SELECT version, memory FROM trace WHERE decided_ns >= ?;
 
 -- name: memory_write
 INSERT INTO trace (trace_id, decided_ns, version, memory) VALUES (?, ?, ?, ?)
@@ -30,14 +33,16 @@ ON CONFLICT (trace_id) DO UPDATE
     WHERE trace.version = excluded.version - 1;
 
 -- name: memory_forget
-DELETE FROM trace WHERE trace_id IN (SELECT trace_id FROM trace WHERE decided_ns < ? ORDER BY decided_ns LIMIT ?);
+DELETE FROM trace WHERE seq IN (SELECT seq FROM trace WHERE decided_ns < ? ORDER BY decided_ns LIMIT ?);
 
 -- name: event_insert
 INSERT INTO event (id, source, subject, time_ns, token_class, tokens, model, provider, scope, made_ns, body)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id, source) DO NOTHING;
 
 -- name: event_tokens
-SELECT id, tokens, scope FROM event WHERE source = ? AND id IN (SELECT value FROM json_each(?));
+SELECT event.id, tokens, scope FROM json_each(:identities) AS asked JOIN event ON source = :source
+    AND event.id IN (asked.value || '-input', asked.value || '-cache_read', asked.value || '-cache_write',
+        asked.value || '-output', asked.value || '-reasoning');
 
 -- name: event_max
 SELECT coalesce(max(seq), 0) FROM event;
@@ -47,6 +52,13 @@ SELECT seq, body FROM event WHERE seq > ? ORDER BY seq LIMIT ?;
 
 -- name: outbox_fill
 INSERT INTO outbox (seq) SELECT seq FROM event WHERE seq > ?;
+
+-- name: usage_fill
+INSERT INTO usage_day (day, subject, model, token_class, events, tokens)
+SELECT time_ns / 86400000000000, subject, model, token_class, count(*), sum(tokens) FROM event WHERE seq > ?
+GROUP BY 1, 2, 3, 4
+ON CONFLICT (day, subject, model, token_class) DO UPDATE
+    SET events = events + excluded.events, tokens = tokens + excluded.tokens;
 
 -- name: local_fill
 INSERT INTO local_only (seq) SELECT seq FROM event WHERE seq > ?;
@@ -114,10 +126,18 @@ INSERT INTO fact (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET va
 SELECT name, value FROM fact;
 
 -- name: usage_by
-SELECT subject, model, token_class, strftime(:format, time_ns / 1000000000, 'unixepoch') AS period,
-    count(*), sum(tokens)
-FROM event
-WHERE time_ns >= :from_ns AND time_ns < :to_ns AND (:subject = '' OR subject = :subject)
+-- Whole days from their sums, the rest from the events.
+WITH used (subject, model, token_class, time_s, events, tokens) AS (
+    SELECT subject, model, token_class, day * 86400, events, tokens FROM usage_day
+    WHERE day >= :from_day AND day < :to_day AND (:subject = '' OR subject = :subject)
+    UNION ALL
+    SELECT subject, model, token_class, time_ns / 1000000000, 1, tokens FROM event
+    WHERE time_ns >= :from_ns AND time_ns < min(:to_ns, :from_day * 86400000000000) AND (:subject = '' OR subject = :subject)
+    UNION ALL
+    SELECT subject, model, token_class, time_ns / 1000000000, 1, tokens FROM event
+    WHERE time_ns >= max(:from_ns, :to_day * 86400000000000) AND time_ns < :to_ns AND (:subject = '' OR subject = :subject)
+)
+SELECT subject, model, token_class, strftime(:format, time_s, 'unixepoch') AS period, sum(events), sum(tokens) FROM used
 GROUP BY subject, model, token_class, period
 ORDER BY subject, period, model, token_class;
 

@@ -1,5 +1,6 @@
 """Who pays: the order in which a span's surroundings are asked for the tenant."""
 
+import functools
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -18,6 +19,8 @@ class Where(StrEnum):
     RESOURCE = "resource"
     DEFAULT = "default"
     ASSIGNED = "assigned"
+
+    __hash__ = str.__hash__
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +44,12 @@ def attribute(span: SpanFacts, trace: Trace, *, default_subject: str = "") -> At
     if span.credential_tenant:
         return Attribution(tenant=span.credential_tenant, where=Where.CREDENTIAL)
     if span.tenant:
-        return Attribution(tenant=span.tenant, where=Where.SPAN, key=span.tenant_key)
+        return _found(span.tenant, Where.SPAN, span.tenant_key)
     if span.unusable_tenants:
         return Attribution(candidates=span.unusable_tenants)
     for ancestor in trace.ancestors(span):
         if ancestor is not None and ancestor.tenant:
-            return Attribution(tenant=ancestor.tenant, where=Where.ANCESTOR, key=ancestor.tenant_key)
+            return _found(ancestor.tenant, Where.ANCESTOR, ancestor.tenant_key)
         if ancestor is not None and ancestor.unusable_tenants:
             return Attribution(candidates=ancestor.unusable_tenants)
     if span.baggage_tenant:
@@ -65,3 +68,9 @@ def attribute(span: SpanFacts, trace: Trace, *, default_subject: str = "") -> At
     if default_subject:
         return Attribution(tenant=default_subject, where=Where.DEFAULT)
     return Attribution()
+
+
+@functools.lru_cache(4096)
+def _found(tenant: str, where: Where, key: str) -> Attribution:
+    """A busy tenant's calls share one."""
+    return Attribution(tenant=tenant, where=where, key=key)

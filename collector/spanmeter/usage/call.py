@@ -7,6 +7,8 @@ from enum import StrEnum
 class TokenClass(StrEnum):
     """Disjoint classes of tokens. `INPUT` and `OUTPUT` hold what none of the others of their side holds."""
 
+    __hash__ = str.__hash__  # Enum's own is Python, and these are keys of the innermost loops
+
     INPUT = "input"
     CACHE_READ = "cache_read"
     CACHE_WRITE = "cache_write"
@@ -51,6 +53,8 @@ class Usage:
 
 class Role(StrEnum):
     """What a span is to the bill."""
+
+    __hash__ = str.__hash__  # Enum's own is Python, and these are keys of the innermost loops
 
     CALL = "call"
     """One request to a model."""

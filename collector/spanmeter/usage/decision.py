@@ -10,7 +10,7 @@ from spanmeter.usage.identity import is_specific, response_identity, span_identi
 from spanmeter.usage.loops import carried_over
 from spanmeter.usage.models import same_model
 from spanmeter.usage.outcome import Outcome, Reason
-from spanmeter.usage.trace import Trace
+from spanmeter.usage.trace import Trace, is_call
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +49,9 @@ class DecisionRules:
     bill_estimates: bool = False
 
 
+# Looked up once: in Python 3.11 an enum's member costs a call of a function.
+_BILLED_OWN = Outcome.BILLED, Reason.OWN_CALL
+
 _DUPLICATE = {
     Bond.SAME_RESPONSE: Reason.SAME_RESPONSE,
     Bond.NESTED: Reason.NESTED,
@@ -70,7 +73,7 @@ def decide(
     """
     grouping = group_calls(traces, older=older)
     held = carried_over(span for group in grouping.groups for span in group.members.values())
-    decisions: list[Decision] = []
+    decisions = [_decide_alone(span, traces[span.trace_id], billed=billed, rules=rules) for span in grouping.alone]
     for group in grouping.groups:
         if any(key[0] in traces for key in group.members):
             decisions += _decide_group(group, traces, billed=billed, rules=rules)
@@ -125,28 +128,56 @@ def _decide_group(
         for key, span in group.members.items()
         if span is not standing
     ]
-    call = call_of(standing)
-    if call.usage is None:
-        reason = Reason.STREAM_WITHOUT_USAGE if call.streamed else Reason.NO_USAGE
-        reason = Reason.FAILED if call.is_error else reason
-        return [*decisions, Decision(span=standing, outcome=Outcome.UNMETERED, reason=reason)]
+    if call_of(standing).usage is None:
+        return [*decisions, _unmetered(standing)]
     identity = billed.get(key_of(standing)) or _identity(standing, group)
     attribution = _attribution(standing, group, traces, rules)
+    outcome, reason = _outcome(standing, attribution, traces.get(standing.trace_id), billed=billed, rules=rules)
     merged = _merged(standing, group)
-    outcome, reason = Outcome.BILLED, Reason.OWN_CALL
-    if key_of(standing) in billed:
-        pass
-    elif _is_part_of_billed(standing, traces.get(standing.trace_id), billed):
-        outcome, reason = Outcome.DUPLICATE, Reason.PART
-    elif call.estimated and not rules.bill_estimates:
-        outcome, reason = Outcome.ESTIMATED, Reason.ESTIMATE
-    elif not attribution.tenant:
-        outcome = Outcome.PARKED
-        reason = Reason.TENANT_CONFLICT if attribution.candidates else Reason.NO_TENANT
     return [
         *decisions,
         Decision(span=merged, outcome=outcome, reason=reason, attribution=attribution, identity=identity),
     ]
+
+
+def _decide_alone(span: SpanFacts, trace: Trace, *, billed: Mapping[Key, str], rules: DecisionRules) -> Decision:
+    """What `_decide_group` comes to where nobody else records the call."""
+    call = call_of(span)
+    if call.usage is None:
+        return _unmetered(span)
+    identity = billed.get(key_of(span)) if billed else None
+    if identity is None:
+        identity = response_identity(call.response_id) if is_specific(call.response_id) else span_identity(span)
+    attribution = attribute(span, trace, default_subject=rules.default_subject)
+    outcome, reason = _outcome(span, attribution, trace, billed=billed, rules=rules)
+    return Decision(span=span, outcome=outcome, reason=reason, attribution=attribution, identity=identity)
+
+
+def _unmetered(span: SpanFacts) -> Decision:
+    call = call_of(span)
+    reason = Reason.STREAM_WITHOUT_USAGE if call.streamed else Reason.NO_USAGE
+    return Decision(span=span, outcome=Outcome.UNMETERED, reason=Reason.FAILED if call.is_error else reason)
+
+
+def _outcome(
+    standing: SpanFacts,
+    attribution: Attribution,
+    trace: Trace | None,
+    *,
+    billed: Mapping[Key, str],
+    rules: DecisionRules,
+) -> tuple[Outcome, Reason]:
+    """Of a call with counts, by the span that stands for it."""
+    if billed:
+        if key_of(standing) in billed:
+            return _BILLED_OWN
+        if _is_part_of_billed(standing, trace, billed):
+            return Outcome.DUPLICATE, Reason.PART
+    if call_of(standing).estimated and not rules.bill_estimates:
+        return Outcome.ESTIMATED, Reason.ESTIMATE
+    if attribution.tenant:
+        return _BILLED_OWN
+    return Outcome.PARKED, Reason.TENANT_CONFLICT if attribution.candidates else Reason.NO_TENANT
 
 
 def _is_part_of_billed(span: SpanFacts, trace: Trace | None, billed: Mapping[Key, str]) -> bool:
@@ -258,6 +289,8 @@ def _merged(standing: SpanFacts, group: Group) -> SpanFacts:
 
 def _decide_others(trace: Trace, *, billed: Mapping[Key, str], rules: DecisionRules) -> list[Decision]:
     """Spans that are no calls: invalid, ignored, and sums over calls, the innermost sums first."""
+    if len(trace.calls_of_models()) == len(trace.facts):
+        return []
     decisions = []
     accounted = {span.span_id for span in trace.calls() if _bears_usage(span)}
     sums = []
@@ -319,4 +352,4 @@ def _hands_on(step: SpanFacts, made: SpanFacts) -> bool:
 
 def _bears_usage(span: SpanFacts) -> bool:
     call = call_of(span)
-    return call.role is Role.CALL and call.usage is not None and not call.problem
+    return is_call(span) and call.usage is not None

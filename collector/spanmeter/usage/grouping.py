@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from spanmeter.usage.call import LlmCall, Role, SpanFacts, Usage
+from spanmeter.usage.call import LlmCall, SpanFacts, Usage
 from spanmeter.usage.identity import is_specific
 from spanmeter.usage.models import same_model
-from spanmeter.usage.trace import Trace
+from spanmeter.usage.trace import Trace, is_call
 
 SLACK_NS = 5_000_000
 """Clocks of one process read at different places: a span inside another may stick out by so much."""
@@ -46,9 +46,10 @@ class Group:
 
 @dataclass(slots=True)
 class Grouping:
-    """`groups`: every span that is a call, in exactly one. `sums`: calls that turned out to be sums over calls inside
-    them, and are in no group."""
+    """Every span that is a call is in exactly one of these. `alone`: calls that no other span records. `sums`: calls
+    that turned out to be sums over calls inside them."""
 
+    alone: list[SpanFacts]
     groups: list[Group]
     sums: list[SpanFacts]
 
@@ -67,13 +68,16 @@ def group_calls(traces: Mapping[bytes, Trace], *, older: Iterable[SpanFacts] = (
 
     The result depends on the set of spans, not on their order.
     """
-    calls = sorted(
-        (span for trace in traces.values() for span in trace.calls() if _is_call(span)),
-        key=lambda span: (span.start_ns, span.trace_id, span.span_id),
-    )
-    calls += sorted(older, key=lambda span: (span.start_ns, span.trace_id, span.span_id))
-    if len(calls) < 2:
-        return Grouping([Group({key_of(span): span}) for span in calls], [])
+    older = list(older)
+    alone, entangled = _told_apart(traces, older)
+    grouping = group_entangled([*entangled, *older], traces) if entangled else Grouping([], [], [])
+    grouping.alone = alone
+    return grouping
+
+
+def group_entangled(calls: Sequence[SpanFacts], traces: Mapping[bytes, Trace]) -> Grouping:
+    """Group calls of which any may record the same call as any other."""
+    calls = sorted(calls, key=lambda span: (span.trace_id not in traces, span.start_ns, span.trace_id, span.span_id))
     joined = _Joined(calls)
     _join_responses(calls, joined)
     sums = _join_nested(calls, traces, joined)
@@ -85,11 +89,71 @@ def group_calls(traces: Mapping[bytes, Trace], *, older: Iterable[SpanFacts] = (
             sums += group.members.values()
         else:
             groups.append(group)
-    return Grouping(groups, sums)
+    return Grouping([], groups, sums)
 
 
-def _is_call(span: SpanFacts) -> bool:
-    return span.call is not None and span.call.role is Role.CALL and not span.call.problem
+def _told_apart(traces: Mapping[bytes, Trace], older: Sequence[SpanFacts]) -> tuple[list[SpanFacts], list[SpanFacts]]:
+    """The calls that no rule below can join to another, and the rest. Nearly all calls are of the first kind: seen by
+    one instrumentation, with a response id and counts of their own, no call inside another.
+
+    It asks for less than the rules do (ids of any form, any two scopes with equal counts), and so never misses a bond.
+    A trace with calls that carry on is left to the rules as a whole, see `loops`.
+    """
+    calls: list[SpanFacts] = []
+    nested: set[Key] = set()
+    for trace in traces.values():
+        spans = trace.calls_of_models()
+        calls += spans
+        if len(spans) > 1:
+            for span in spans:
+                outer = _outer_call(span, trace)
+                if outer is not None:
+                    nested |= {key_of(span), key_of(outer)}
+    ids: dict[str, int] = defaultdict(int)
+    scopes: dict[tuple[str, int, int], str | None] = {}  # None where there are several
+    counts: list[tuple[str, int, int] | None] = []
+    looping: set[bytes] = set()
+    for span in (*calls, *older):
+        call = call_of(span)
+        ids[call.response_id] += 1
+        if call.carried_on:
+            looping.add(span.trace_id)
+        usage = call.usage
+        if usage is None:
+            counts.append(None)
+            continue
+        alike = (span.service, usage.all_input, usage.all_output)
+        counts.append(alike)
+        if scopes.setdefault(alike, span.scope) != span.scope:
+            scopes[alike] = None
+    ids[""] = 0
+    _mix_without_prompt(scopes)
+    alone: list[SpanFacts] = []
+    entangled: list[SpanFacts] = []
+    for span, counts_of in zip(calls, counts, strict=False):  # those of older ones are left over
+        if (
+            ids[call_of(span).response_id] > 1
+            or (counts_of is not None and scopes[counts_of] is None)
+            or (nested and key_of(span) in nested)
+            or span.trace_id in looping
+        ):
+            entangled.append(span)
+        else:
+            alone.append(span)
+    return alone, entangled
+
+
+def _mix_without_prompt(scopes: dict[tuple[str, int, int], str | None]) -> None:
+    """Calls whose prompt is unknown may be any of the same output's: see `_join_side_by_side`."""
+    without_prompt = {(service, output) for service, prompt, output in scopes if not prompt}
+    if not without_prompt:
+        return
+    alike: dict[tuple[str, int], set[str | None]] = defaultdict(set)
+    for (service, _, output), scope in scopes.items():
+        alike[service, output].add(scope)
+    for service, prompt, output in list(scopes):
+        if (service, output) in without_prompt and len(alike[service, output]) > 1:
+            scopes[service, prompt, output] = None
 
 
 class _Joined:
@@ -192,7 +256,7 @@ def _outer_call(span: SpanFacts, trace: Trace) -> SpanFacts | None:
     """The nearest ancestor that is a call; none where an agent or a tool lies between: that makes calls of its own."""
     for ancestor in trace.ancestors(span):
         if ancestor is not None and (ancestor.is_tool or ancestor.call is not None):
-            return ancestor if _is_call(ancestor) else None
+            return ancestor if is_call(ancestor) else None
     return None
 
 
@@ -251,25 +315,34 @@ def _tenants(group: Group, traces: Mapping[bytes, Trace]) -> set[str]:
 def _overlapping(spans: Sequence[SpanFacts]) -> Iterator[tuple[SpanFacts, SpanFacts]]:
     """Pairs whose times, reaching back as far as they do, touch; of each span those with the latest to begin before it.
     Twins begin within a millisecond or so: without a bound, a burst of equal calls would cost its square."""
-    ordered = sorted(spans, key=lambda span: (_reach_ns(span), key_of(span)))
+    ordered = sorted(spans, key=lambda span: (reach_ns(span), key_of(span)))
     open_: list[SpanFacts] = []
     for span in ordered:
-        open_ = [earlier for earlier in open_ if _reach_end_ns(earlier) >= _reach_ns(span)]
+        open_ = [earlier for earlier in open_ if reach_end_ns(earlier) >= reach_ns(span)]
         for earlier in open_[-MOST_NEIGHBOURS:]:
             yield earlier, span
         open_.append(span)
 
 
-def _reach_ns(span: SpanFacts) -> int:
+def reach_ns(span: SpanFacts) -> int:
     return span.start_ns - max(SLACK_NS, call_of(span).looks_back_ns)
 
 
-def _reach_end_ns(span: SpanFacts) -> int:
+def reach_end_ns(span: SpanFacts) -> int:
     return span.end_ns + max(SLACK_NS, call_of(span).looks_ahead_ns)
 
 
 def _distance_ns(one: SpanFacts, other: SpanFacts) -> int:
     return abs(one.start_ns - other.start_ns) + abs(one.end_ns - other.end_ns)
+
+
+def may_be_twins(one: SpanFacts, other: SpanFacts) -> bool:
+    """Whether two calls of different traces may be one, seen by two instrumentations of a service."""
+    return (
+        one.service == other.service
+        and _equal_counts(call_of(one).usage, call_of(other).usage)
+        and side_by_side(one, other)
+    )
 
 
 def side_by_side(one: SpanFacts, other: SpanFacts) -> bool:

@@ -15,7 +15,9 @@ random (OpenAI 24 and more characters, Anthropic 24, UUIDs 32) is longer."""
 def is_specific(response_id: str) -> bool:
     """Whether a response id can belong to one call only: has it enough characters behind its prefix, not all alike?"""
     _, _, tail = response_id.partition("-") if "-" in response_id else response_id.partition("_")
-    drawn = "".join(_RANDOM_PART.findall(tail or response_id))
+    drawn = tail or response_id
+    if not (drawn.isascii() and drawn.isalnum()):
+        drawn = "".join(_RANDOM_PART.findall(drawn))
     return len(drawn) >= LEAST_RANDOM_CHARACTERS and len(set(drawn)) > 3
 
 

@@ -6,6 +6,8 @@ from enum import StrEnum
 class Outcome(StrEnum):
     """The closed set. Every span received ends in one of these, and the counts of all add up to what was received."""
 
+    __hash__ = str.__hash__  # Enum's own is Python, and these are keys of the innermost loops
+
     BILLED = "billed"
     DUPLICATE = "duplicate"
     """The same call as one that has an outcome of its own."""
@@ -25,6 +27,8 @@ class Outcome(StrEnum):
 
 class Reason(StrEnum):
     """Why. Together with the outcome this names the rule that decided."""
+
+    __hash__ = str.__hash__  # Enum's own is Python, and these are keys of the innermost loops
 
     OWN_CALL = "call"
     RESENT = "same span again"

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from spanmeter.usage.call import SpanFacts
+from spanmeter.usage.call import Role, SpanFacts
 from spanmeter.usage.span import LINK_BYTES, NO_PARENT, SPAN_ID_BYTES
 
 NO_PARENT_LINK = bytes(SPAN_ID_BYTES)
+_CALL = Role.CALL  # looked up once: in Python 3.11 an enum's member costs a call of a function
 
 
 @dataclass(slots=True)
@@ -15,9 +16,12 @@ class Trace:
 
     facts: dict[bytes, SpanFacts] = field(default_factory=dict)
     links: dict[bytes, bytes] = field(default_factory=dict)
+    _calls: list[SpanFacts] | None = None
 
     def ancestors(self, span: SpanFacts) -> Iterator[SpanFacts | None]:
         """From the parent upwards, None for one known only by its link. Ends at the root, a gap or a cycle."""
+        if span.parent_span_id == NO_PARENT:
+            return
         seen = {span.span_id}
         parent = span.parent_span_id
         while parent and parent not in seen:
@@ -30,6 +34,8 @@ class Trace:
 
     def is_whole(self, span: SpanFacts) -> bool:
         """Whether the chain of parents from `span` reaches a root of the whole trace."""
+        if span.parent_span_id == NO_PARENT:
+            return True
         seen: set[bytes] = set()
         at, parent = span.span_id, span.parent_span_id
         while parent != NO_PARENT:
@@ -55,6 +61,12 @@ class Trace:
             top, named = ancestor, named or bool(ancestor.tenant)
         return named and top.parent_is_remote is True
 
+    def calls_of_models(self) -> list[SpanFacts]:
+        """The spans that record a call to a model, in no order; asked for first when all facts are there."""
+        if self._calls is None:
+            self._calls = [facts for facts in self.facts.values() if is_call(facts)]
+        return self._calls
+
     def calls(self) -> Iterator[SpanFacts]:
         """The spans that a dialect recognised, oldest first, in an order that does not depend on arrival."""
         return iter(
@@ -63,6 +75,12 @@ class Trace:
                 key=lambda facts: (facts.start_ns, facts.span_id),
             )
         )
+
+
+def is_call(span: SpanFacts) -> bool:
+    """Whether a span records a call to a model with counts that can be believed, or none."""
+    call = span.call
+    return call is not None and call.role is _CALL and not call.problem
 
 
 def unpack_links(packed: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:

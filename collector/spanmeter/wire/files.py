@@ -11,6 +11,7 @@ import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -24,6 +25,7 @@ STANDARD_INPUT = "-"
 
 # Enough to tell formats apart, and little enough that a pipe's first short line is not waited on.
 _HEAD_BYTES = 64
+_BUFFER_BYTES = 1 << 16
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -41,14 +43,34 @@ _HIGHEST_PREFIX = 0x07
 _MOST_MESSAGE_BYTES = 128 << 20
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """One request as it stands in a file. `place` says where, for a person; `position` is how many bytes of the file
+    were read so far, compressed as they are."""
+
+    path: str
+    place: str
+    body: bytes
+    is_json: bool
+    position: int
+    first_line: int = 0
+    """Of a JSON document over several lines; 0 for anything else."""
+
+
 def read_file(path: str, vocabulary: Vocabulary) -> Iterator[DecodedRequest]:
-    """The requests of a file, or of standard input if `path` is "-". An empty file has none.
+    """The requests of a file, or of standard input if `path` is "-": its pieces, decoded."""
+    for piece in read_pieces(path):
+        yield decode_piece(piece, vocabulary)
+
+
+def read_pieces(path: str) -> Iterator[Piece]:
+    """The requests of a file as they stand there. An empty file has none.
 
     JSON lines and length-prefixed messages are read one at a time, compressed or not; the other formats are one
-    request, and are held in memory. Metrics and logs in JSON give requests without spans.
+    request, and are held in memory.
 
-    Raises, when the iterator gets there: UsageError where the file cannot be read, MalformedError where its contents
-    cannot; its message begins with the path and says the line or the byte. What came before the fault was yielded.
+    Raises, when the iterator gets there: UsageError where the file cannot be read, MalformedError where it cannot be
+    taken apart; its message begins with the path and says the line or the byte. What came before was yielded.
     """
     with ExitStack() as open_files:
         try:
@@ -56,7 +78,7 @@ def read_file(path: str, vocabulary: Vocabulary) -> Iterator[DecodedRequest]:
                 source: io.BufferedIOBase = cast("io.BufferedReader", sys.stdin.buffer)
             else:
                 source = open_files.enter_context(Path(path).open("rb"))
-            yield from _requests(source, vocabulary)
+            yield from _pieces(path, source)
         except MalformedError as error:
             raise MalformedError(f"{_shown(path)}: {error.message}", hint=error.hint) from None
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -65,11 +87,24 @@ def read_file(path: str, vocabulary: Vocabulary) -> Iterator[DecodedRequest]:
             raise UsageError(f"{_shown(path)}: {error.strerror or error}") from None
 
 
+def decode_piece(piece: Piece, vocabulary: Vocabulary) -> DecodedRequest:
+    """Metrics and logs in JSON give requests without spans. Raises MalformedError with the file and the place."""
+    try:
+        return (decode_json if piece.is_json else decode_protobuf)(piece.body, vocabulary)
+    except MalformedError as error:
+        place = piece.place
+        found = re.search(r"\(byte (\d+)\)", error.message) if piece.first_line else None
+        if found:
+            line = piece.first_line + piece.body.count(b"\n", 0, int(found[1]))
+            place = f"line {line}: "
+        raise MalformedError(f"{_shown(piece.path)}: {place}{error.message}", hint=error.hint) from None
+
+
 def _shown(path: str) -> str:
     return "standard input" if path == STANDARD_INPUT else path
 
 
-def _requests(source: io.BufferedIOBase, vocabulary: Vocabulary) -> Iterator[DecodedRequest]:
+def _pieces(path: str, source: io.BufferedIOBase) -> Iterator[Piece]:
     head, stream = _peeked(source)
     if head.startswith(_GZIP_MAGIC):
         head, stream = _peeked(gzip.GzipFile(fileobj=stream))
@@ -79,40 +114,30 @@ def _requests(source: io.BufferedIOBase, vocabulary: Vocabulary) -> Iterator[Dec
         stream.read(len(_BYTE_ORDER_MARK))
         head = head[len(_BYTE_ORDER_MARK) :]
     if _JSON_OBJECT.match(head) or _BLANK.match(head) or (head[:1] != b"\n" and _OTHER_JSON.match(head)):
-        return _json_requests(stream, vocabulary)
-    if head[0] <= _HIGHEST_PREFIX:
-        return _prefixed_requests(stream, vocabulary)
-    return iter([decode_protobuf(stream.read(), vocabulary)])
+        found, is_json = _json_pieces(stream), True
+    elif head[0] <= _HIGHEST_PREFIX:
+        found, is_json = _prefixed_pieces(stream), False
+    else:
+        found, is_json = iter([("", stream.read(), 0)]), False
+    is_file, position = source.seekable(), 0
+    for place, body, first_line in found:
+        position = source.tell() if is_file else position + len(body)
+        yield Piece(path=path, place=place, body=body, is_json=is_json, position=position, first_line=first_line)
 
 
-def _json_requests(stream: io.BufferedReader, vocabulary: Vocabulary) -> Iterator[DecodedRequest]:
+def _json_pieces(stream: io.BufferedReader) -> Iterator[tuple[str, bytes, int]]:
     is_first = True
     for number, line in enumerate(stream, start=1):
         if not line.strip():
             continue
         if is_first and is_incomplete(line):
-            # One document over several lines, counted from the line where it begins.
-            yield _json_document(line + stream.read(), vocabulary, first_line=number)
+            yield "", line + stream.read(), number  # one document over several lines
             return
         is_first = False
-        try:
-            yield decode_json(line, vocabulary)
-        except MalformedError as error:
-            raise MalformedError(f"line {number}: {error.message}") from None
+        yield f"line {number}: ", line, 0
 
 
-def _json_document(text: bytes, vocabulary: Vocabulary, *, first_line: int) -> DecodedRequest:
-    try:
-        return decode_json(text, vocabulary)
-    except MalformedError as error:
-        found = re.search(r"\(byte (\d+)\)", error.message)
-        if not found:
-            raise
-        line = first_line + text.count(b"\n", 0, int(found[1]))
-        raise MalformedError(f"line {line}: {error.message}") from None
-
-
-def _prefixed_requests(stream: io.BufferedReader, vocabulary: Vocabulary) -> Iterator[DecodedRequest]:
+def _prefixed_pieces(stream: io.BufferedReader) -> Iterator[tuple[str, bytes, int]]:
     offset = 0
     while prefix := stream.read(_PREFIX_BYTES):
         length = int.from_bytes(prefix, "big")
@@ -121,11 +146,7 @@ def _prefixed_requests(stream: io.BufferedReader, vocabulary: Vocabulary) -> Ite
         message = stream.read(length)
         if len(message) < length:
             raise MalformedError(f"byte {offset}: a message of {length} bytes, {len(message)} are left")
-        try:
-            yield decode_protobuf(message, vocabulary)
-        except MalformedError as error:
-            start = offset + _PREFIX_BYTES
-            raise MalformedError(f"message at byte {start}: {error.message}") from None
+        yield f"message at byte {offset + _PREFIX_BYTES}: ", message, 0
         offset += _PREFIX_BYTES + length
 
 
@@ -149,4 +170,4 @@ class _Rewound(io.RawIOBase):
 
 def _peeked(source: io.BufferedIOBase) -> tuple[bytes, io.BufferedReader]:
     head = source.read(_HEAD_BYTES)
-    return head, io.BufferedReader(_Rewound(head, source))
+    return head, io.BufferedReader(_Rewound(head, source), _BUFFER_BYTES)

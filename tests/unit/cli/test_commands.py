@@ -135,6 +135,43 @@ class TestConvert:
         assert events(result) == [("acme", 5), ("acme", 10)]
         assert result.stderr == ""
 
+    def test_on_several_cores_the_same_comes_out(self, tmp_path: Path) -> None:
+        recorded = tmp_path / "recorded.jsonl"
+        lines = [
+            to_json(otlp([span(number, trace=1 + number % 40, tenant="acme") for number in range(at, at + 20)]))
+            for at in range(1, 801, 20)
+        ]
+        recorded.write_bytes(b"\n".join(lines))
+        outputs = []
+        for jobs in ("1", "2"):
+            done = subprocess.run(
+                [sys.executable, "-m", "spanmeter", "convert", "--jobs", jobs, str(recorded), str(recorded)],
+                capture_output=True,
+                timeout=60,
+                check=True,
+            )
+            outputs.append((done.stdout, done.stderr))
+        assert outputs[0] == outputs[1]
+        assert outputs[0][0].count(b"\n") == 1_600
+        (tmp_path / "broken.jsonl").write_bytes(b"\n".join([*lines[:3], b"{oops"]))
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "spanmeter",
+                "convert",
+                "--jobs",
+                "2",
+                str(recorded),
+                str(tmp_path / "broken.jsonl"),
+            ],
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert b"broken.jsonl: line 4: " in done.stderr
+
     def test_standard_input(self) -> None:
         done = subprocess.run(
             [sys.executable, "-m", "spanmeter", "convert", "-"],

@@ -8,8 +8,9 @@ import msgspec
 from spanmeter.errors import StoreBusyError, StoreError
 from spanmeter.store.journal import JournalEntry, JournalRow
 from spanmeter.store.ledger import Billed, Settlement, Tally, TraceMemory
+from spanmeter.usage.call import TokenClass
 from spanmeter.usage.decision import Decision
-from spanmeter.usage.event import UsageEvent
+from spanmeter.usage.event import UsageEvent, event_id
 from spanmeter.usage.outcome import Outcome, Reason
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -55,8 +56,9 @@ class MemoryBooks:
     def recent_memories(self, *, since_ns: int) -> Iterator[TraceMemory]:
         return iter([_decode(memory) for decided_ns, memory in self.traces.values() if decided_ns >= since_ns])
 
-    def billed(self, source: str, event_ids: Collection[str]) -> Mapping[str, Billed]:
-        found = {event_id: self.events.get((event_id, source)) for event_id in event_ids}
+    def billed(self, source: str, identities: Collection[str]) -> Mapping[str, Billed]:
+        ids = [event_id(identity, token_class) for identity in identities for token_class in TokenClass]
+        found = {one: self.events.get((one, source)) for one in ids}
         return {event_id: Billed(tokens=event.tokens, scope=event.scope) for event_id, event in found.items() if event}
 
     def parked_with(self, identities: Collection[str]) -> Sequence[Decision]:

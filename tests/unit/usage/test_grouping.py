@@ -17,7 +17,10 @@ def traces(*spans: SpanFacts) -> dict[bytes, Trace]:
 
 
 def groups(*spans: SpanFacts) -> list[set[tuple[bytes, bytes]]]:
-    return sorted((set(group.members) for group in group_calls(traces(*spans)).groups), key=sorted)
+    grouping = group_calls(traces(*spans))
+    return sorted(
+        [*(set(group.members) for group in grouping.groups), *({key_of(span)} for span in grouping.alone)], key=sorted
+    )
 
 
 def keys(*spans: SpanFacts) -> set[tuple[bytes, bytes]]:

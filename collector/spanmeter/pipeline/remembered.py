@@ -1,0 +1,108 @@
+"""A ledger that lasts as long as its process: what was decided lately, in bounded memory."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Generic, TypeVar
+
+import msgspec
+
+from spanmeter.store.ledger import Billed, Settlement, TraceMemory
+from spanmeter.usage.decision import Decision
+from spanmeter.usage.outcome import Outcome
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_call = msgspec.msgpack.Decoder(list[tuple[str, int, str]]).decode
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+
+class _Newest(Generic[_Key, _Value]):
+    """A mapping that keeps the newest `most` entries at least, and twice as many at most."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._young: dict[_Key, _Value] = {}
+        self._old: dict[_Key, _Value] = {}
+
+    def get(self, key: _Key) -> _Value | None:
+        found = self._young.get(key)
+        return found if found is not None else self._old.get(key)
+
+    def set(self, key: _Key, value: _Value) -> None:
+        if len(self._young) >= self._most:
+            self._old, self._young = self._young, {}
+        self._young[key] = value
+
+    def values(self) -> Iterator[_Value]:
+        yield from (value for key, value in self._old.items() if key not in self._young)
+        yield from self._young.values()
+
+
+class RememberedBooks:
+    """`Ledger` without a database, of at least the newest `traces` decided and the newest `calls` billed. A span that
+    comes later than that is decided as if its trace had not been seen."""
+
+    def __init__(self, *, traces: int, calls: int) -> None:
+        self._traces: _Newest[bytes, TraceMemory] = _Newest(traces)
+        self._calls: _Newest[str, bytes] = _Newest(calls)
+        self._held: _Newest[tuple[bytes, bytes], Decision] = _Newest(traces)
+        self._waiting: _Newest[str, tuple[tuple[bytes, bytes], ...]] = _Newest(traces)
+
+    def remembers(self, trace_id: bytes) -> bool:
+        return self._traces.get(trace_id) is not None
+
+    def memories(self, trace_ids: Collection[bytes]) -> Mapping[bytes, TraceMemory]:
+        found = ((trace_id, self._traces.get(trace_id)) for trace_id in trace_ids)
+        return {trace_id: _copy(memory) for trace_id, memory in found if memory is not None}
+
+    def recent_memories(self, *, since_ns: int) -> Iterator[TraceMemory]:
+        return map(_copy, self._traces.values())
+
+    def billed(self, source: str, identities: Collection[str]) -> Mapping[str, Billed]:
+        found = ((identity, self._calls.get(identity)) for identity in identities)
+        return {
+            f"{identity}-{token_class}": Billed(tokens=tokens, scope=scope)
+            for identity, made in found
+            if made is not None
+            for token_class, tokens, scope in _decode_call(made)
+        }
+
+    def parked_with(self, identities: Collection[str]) -> Sequence[Decision]:
+        keys = (key for identity in identities for key in self._waiting.get(identity) or ())
+        found = (self._held.get(key) for key in keys)
+        return [decision for decision in found if decision is not None and decision.identity in identities]
+
+    def parked_traces(self) -> set[bytes]:
+        return {decision.span.trace_id for decision in self._held.values() if decision.outcome is Outcome.PARKED}
+
+    def settle(self, settlement: Settlement, *, now_ns: int, deliver: bool) -> None:
+        calls: dict[str, list[tuple[str, int, str]]] = {}
+        for event in settlement.events:
+            identity, _, token_class = event.id.rpartition("-")
+            calls.setdefault(identity, []).append((token_class, event.tokens, event.scope))
+        for identity, made in calls.items():
+            self._calls.set(identity, _encode(made))
+        for trace_id, memory in settlement.memories.items():
+            self._traces.set(trace_id, memory)
+        for decision in settlement.held:
+            if decision.outcome in (Outcome.PARKED, Outcome.ESTIMATED) and decision.identity:
+                key = decision.span.trace_id, decision.span.span_id
+                self._held.set(key, decision)
+                waiting = self._waiting.get(decision.identity) or ()
+                if key not in waiting:
+                    self._waiting.set(decision.identity, (*waiting, key))
+
+    def forget(self, *, before_ns: int) -> bool:
+        return False
+
+
+def _copy(memory: TraceMemory) -> TraceMemory:
+    """For whoever asks: a decision changes what it was given."""
+    return replace(
+        memory,
+        facts=[*memory.facts],
+        links=dict(memory.links),
+        outcomes=dict(memory.outcomes),
+        rows=[*memory.rows],
+    )
