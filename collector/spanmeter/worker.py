@@ -43,8 +43,17 @@ class Worker:
     for the lock otherwise: then another process (a collector, another plug-in) does the work for all.
     """
 
-    def __init__(self, settings: Settings, database: Database, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        *,
+        clock: Clock | None = None,
+        make_thread: Callable[..., threading.Thread] = threading.Thread,
+    ) -> None:
+        """`make_thread` takes what `threading.Thread` does: a guest runs its threads apart from its host's tracing."""
         self._settings = settings
+        self._make_thread = make_thread
         self._database = database
         self._clock = clock or SystemClock()
         self._lock = FileLock(settings.data_dir / "worker.lock")
@@ -52,7 +61,7 @@ class Worker:
         # one that has: it would decide that the other's events are for nobody.
         self._mark = FileLock(settings.data_dir / "deliverer.lock", shared=settings.delivers)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="spanmeter-assembly", daemon=True)
+        self._thread = make_thread(target=self._run, name="spanmeter-assembly", daemon=True)
         self._client: EventsClient | None = None
         self._courier: Courier | None = None
         self._courier_thread: threading.Thread | None = None
@@ -92,7 +101,7 @@ class Worker:
             if self._thread.is_alive() or not self._is_mine():
                 return
             if close:
-                self._step_all(close=True)
+                self._step_all(close=True, until_s=until_s)
             if self._courier is not None:
                 left = self._courier.drain(max(0.0, until_s - time.monotonic()))
                 if left:
@@ -125,12 +134,12 @@ class Worker:
                     wait_s = LOCK_EVERY_S
                     continue
                 if self._courier is not None and self._courier_thread is None:
-                    self._courier_thread = threading.Thread(
+                    self._courier_thread = self._make_thread(
                         target=self._courier.run, args=(self._stop,), name="spanmeter-delivery", daemon=True
                     )
                     self._courier_thread.start()
                 if self._settler is not None and self._settler_thread is None:
-                    self._settler_thread = threading.Thread(
+                    self._settler_thread = self._make_thread(
                         target=self._settler[1].run, args=(self._stop,), name="spanmeter-settlement", daemon=True
                     )
                     self._settler_thread.start()
@@ -175,8 +184,8 @@ class Worker:
                 count,
             )
 
-    def _step_all(self, *, close: bool) -> None:
-        while self._step(close=close):
+    def _step_all(self, *, close: bool, until_s: float) -> None:
+        while self._step(close=close) and time.monotonic() < until_s:
             pass
 
 

@@ -4,8 +4,9 @@ import functools
 import re
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from spanmeter.errors import StoreBusyError, StoreError
 
 FILE_NAME = "spanmeter.db"
 BUSY_TIMEOUT_S = 10.0
+"""How long a writer waits for those of other processes."""
+TURN_MS = 50
+"""How long at a time it waits inside SQLite, and so how long a fork may have to wait for it."""
 
 
 class Database:
@@ -79,9 +83,8 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator["Transaction"]:
         """A write transaction, durable when the block has ended; rolled back if it raises."""
-        with self._gate.entered(), self._write_lock, _translated(self.path):
-            connection = self._connection()
-            connection.execute("BEGIN IMMEDIATE")
+        with self._write_lock, ExitStack() as inside, _translated(self.path):
+            connection = self._begin(inside)
             try:
                 yield Transaction(connection)
                 connection.execute("COMMIT")
@@ -89,6 +92,25 @@ class Database:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+
+    def _begin(self, inside: ExitStack) -> sqlite3.Connection:
+        """Begin a write transaction, `inside` the gate; out of it between two turns of waiting, so that a fork may."""
+        until_s = time.monotonic() + BUSY_TIMEOUT_S
+        while True:
+            with ExitStack() as turn:
+                turn.enter_context(self._gate.entered())
+                connection = self._connection()
+                connection.execute(f"PRAGMA busy_timeout={TURN_MS}")
+                try:
+                    connection.execute("BEGIN IMMEDIATE")
+                except sqlite3.OperationalError as error:
+                    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= until_s:
+                        raise
+                    continue
+                finally:
+                    connection.execute(f"PRAGMA busy_timeout={int(BUSY_TIMEOUT_S * 1000)}")
+                inside.push(turn.pop_all())
+                return connection
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -109,14 +131,17 @@ class Database:
             self._connections.clear()
         self._local = threading.local()
 
-    def before_fork(self) -> None:
-        """Wait until nobody is in the file, keep everybody out, and close it.
+    def before_fork(self, timeout_s: float) -> bool:
+        """Wait until nobody is in the file, keep everybody out, and close it. False where somebody still is: then a
+        child must never open this file.
 
         A forked child inherits open files but not SQLite's locks on them: it would believe that it holds what it does
         not, and others would delete the write-ahead log under it (sqlite.org/howtocorrupt.html, section 2.6).
         """
-        self._gate.shut()
+        if not self._gate.shut(timeout_s):
+            return False
         self.close()
+        return True
 
     def after_fork(self) -> None:
         """In the parent: open again, at the next use. A child makes a `Database` of its own."""
@@ -204,11 +229,10 @@ class _Gate:
                     self._count -= 1
                     self._change.notify_all()
 
-    def shut(self) -> None:
+    def shut(self, timeout_s: float) -> bool:
         with self._change:
             self._shut = True
-            while self._count:
-                self._change.wait()
+            return self._change.wait_for(lambda: not self._count, timeout_s)
 
     def open(self) -> None:
         with self._change:
