@@ -72,9 +72,8 @@ class Worker:
         )
         self._prune_s = self._clock.monotonic() + PRUNE_EVERY_S
         self._complaints = Complaints(log, clock=self._clock)
-        if settings.delivers:
-            self._client, self._courier = make_courier(settings, database, self._clock)
-        self._settler: tuple[ServiceReader, Settler] | None = make_settler(settings, database, self._clock)
+        self._settler: tuple[ServiceReader, Settler] | None = None
+        self._has_clients = False
         self._settler_thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -102,6 +101,7 @@ class Worker:
                 return
             if close:
                 self._step_all(close=True, until_s=until_s)
+            self._make_clients()
             if self._courier is not None:
                 left = self._courier.drain(max(0.0, until_s - time.monotonic()))
                 if left:
@@ -133,6 +133,7 @@ class Worker:
                         told = True
                     wait_s = LOCK_EVERY_S
                     continue
+                self._make_clients()
                 if self._courier is not None and self._courier_thread is None:
                     self._courier_thread = self._make_thread(
                         target=self._courier.run, args=(self._stop,), name="spanmeter-delivery", daemon=True
@@ -150,6 +151,14 @@ class Worker:
             except Exception as error:  # noqa: BLE001 - the thread's edge: money waits on disk, a person must look
                 self._complaints.tell(logging.ERROR, "assembly stands still, nothing is lost", error=error)
                 wait_s = 10 * LOCK_EVERY_S
+
+    def _make_clients(self) -> None:
+        """In the process that does the work, and not before: reading the certificates takes a tenth of a second."""
+        if not self._has_clients:
+            self._has_clients = True
+            if self._settings.delivers:
+                self._client, self._courier = make_courier(self._settings, self._database, self._clock)
+            self._settler = make_settler(self._settings, self._database, self._clock)
 
     def _is_mine(self) -> bool:
         """Whether this process does the work now."""

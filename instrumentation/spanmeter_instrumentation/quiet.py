@@ -8,20 +8,20 @@ from contextlib import contextmanager
 from typing import Any
 
 from opentelemetry import context
-from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 # httpx tells of every request at INFO, httpcore of every step at DEBUG.
 _CLIENT_LOGGERS = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.http2", "httpcore.proxy")
 _OURS = context.create_key("spanmeter")
+# What opentelemetry.instrumentation.utils.suppress_instrumentation sets; importing that takes 40 ms.
+_SUPPRESSING = (_OURS, context._SUPPRESS_INSTRUMENTATION_KEY, "suppress_instrumentation")
 
 
 @contextmanager
 def quietly() -> Iterator[None]:
     """Inside, instrumentations do not record, and no span of the application's is the current one."""
-    token = context.attach(context.set_value(_OURS, True, context.Context()))
+    token = context.attach(context.Context(dict.fromkeys(_SUPPRESSING, True)))
     try:
-        with suppress_instrumentation():
-            yield
+        yield
     finally:
         context.detach(token)
 

@@ -5,7 +5,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from spanmeter.errors import StoreError
 from spanmeter.pipeline.configured import configured_recogniser
@@ -22,6 +22,7 @@ from spanmeter_instrumentation.quiet import quiet_thread, quietly
 
 MOST_WAITING = 100_000
 """Spans that may wait for a disk that cannot be written; beyond, the host's memory goes first: more are lost."""
+SPANS_AT_ONCE = 20
 RETRY_S = 1.0
 FORK_WAIT_S = 1.0
 """Longest time that a fork waits for the disk. Usually it waits for one fsync at most."""
@@ -95,7 +96,7 @@ class Recorder:
     def _begin(self) -> "_Run | None":
         with self._begin_lock:
             if self._run is None and not self._forbidden:
-                self._run = _Run(self._settings, self._journal_entry)
+                self._run = _Run(self._settings, self._entries)
                 if not self._finished:
                     self._run.start()
             elif self._forbidden and not self._told:
@@ -108,7 +109,13 @@ class Recorder:
                 )
             return self._run
 
-    def _journal_entry(self, spans: list[Ended]) -> JournalEntry:
+    def _entries(self, spans: list[Ended]) -> Iterator[JournalEntry]:
+        """A few spans at a time, and the interpreter let go of in between: the application's threads want it too."""
+        for first in range(0, len(spans), SPANS_AT_ONCE):
+            yield self._entry(spans[first : first + SPANS_AT_ONCE])
+            time.sleep(0)
+
+    def _entry(self, spans: list[Ended]) -> JournalEntry:
         found: list[Span] = []
         links = []
         for ended in spans:
@@ -123,9 +130,9 @@ class Recorder:
 class _Run:
     """What one process has, from its first span on: the spans that wait, the thread that writes them, the file."""
 
-    def __init__(self, settings: Settings, entry: Callable[[list[Ended]], JournalEntry]) -> None:
+    def __init__(self, settings: Settings, entries: Callable[[list[Ended]], Iterator[JournalEntry]]) -> None:
         self._settings = settings
-        self._entry = entry
+        self._entries = entries
         self.at_once = settings.flush_ms == 0
         self.waiting: deque[Ended] = deque()
         self.rung = False
@@ -156,15 +163,15 @@ class _Run:
     def write(self, timeout_s: float = -1) -> bool:
         """Journal what waits; true if all of it is on disk."""
         if self._writer == threading.get_ident():
-            return True  # a span that ended inside our own writing goes with what is being written
+            return False  # a span that ended inside our own writing, in a finaliser: it is written next
         if not self._write_lock.acquire(timeout=timeout_s):
             return False
         try:
             self._writer = threading.get_ident()
             with quietly():
-                while self.waiting:
-                    if not self._write_some():
-                        return False
+                if self.waiting and not self._write_some():
+                    return False
+                self._work()
             return True
         except Exception as error:  # the edge: a guest does not break its host, and what waits is tried again
             complain("spans wait in memory", error)
@@ -176,9 +183,7 @@ class _Run:
     def _write_some(self) -> bool:
         spans = list(self.waiting)
         try:
-            self._open()
-            assert self._journal is not None
-            self._journal.append([self._entry(spans)])
+            self._open().append(list(self._entries(spans)))
         except StoreError as error:
             complain(f"spans wait in memory: {error}")
             return False
@@ -192,22 +197,26 @@ class _Run:
         return True
 
     def _write_apart(self, spans: list[Ended]) -> None:
-        assert self._journal is not None
         for span in spans:
             try:
-                self._journal.append([self._entry([span])])
+                self._open().append(list(self._entries([span])))
             except Exception as error:  # one span of a kind never seen must not keep the others out
                 complain("a span was not metered", error)
 
-    def _open(self) -> None:
-        if self._worker is not None:
-            return
-        with self._opening:
-            if self._database is None:
+    def _open(self) -> SqliteJournal:
+        if self._journal is None:
+            with self._opening:
                 self._database = Database.open(self._settings.data_dir)
                 self._journal = SqliteJournal(self._database)
+        return self._journal
+
+    def _work(self) -> None:
+        """After the first write, which it would hold up: assembly and delivery, if nobody else does them.
+
+        A process may end before its first span was written: then `finish` does the work, without threads.
+        """
+        if self._worker is None and self._database is not None:
             self._worker = Worker(self._settings, self._database, make_thread=quiet_thread)
-            # A process may end before its first span was written: then `finish` does the work, without threads.
             if not self._stopped.is_set():
                 self._worker.start()
 
