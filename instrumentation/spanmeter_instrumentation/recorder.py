@@ -238,8 +238,10 @@ class _Run:
         self.write(max(0.0, until_s - time.monotonic()))
         if self._worker is not None:
             self._worker.stop(close=True, timeout_s=max(0.0, until_s - time.monotonic()))
-        if self._database is not None:
+        # A daemon thread may still be ending spans, and writing them itself by now.
+        if self._database is not None and self._write_lock.acquire(timeout=max(0.1, until_s - time.monotonic())):
             self._database.close()
+            self._write_lock.release()
 
     def before_fork(self, timeout_s: float) -> bool:
         """Whether a child may use the file: nobody was in it, and it is closed."""
