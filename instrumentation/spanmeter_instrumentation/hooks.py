@@ -27,7 +27,8 @@ log = logging.getLogger("spanmeter.plugin")
 Captured = Callable[[Context | None], object]
 """What the code around has bound, at a span's start: tenant and dimensions; falsy where it has bound nothing."""
 
-_CAPTURED = "_spanmeter_captured"
+CAPTURED = "_spanmeter_captured"
+"""Where a span keeps it until its end: as long as the span lives, and no longer."""
 
 
 def nothing_captured(_: Context | None) -> object:
@@ -123,7 +124,7 @@ class Hooks:
                 if isinstance(span, Span):
                     watch(span._attributes, attributes, self._keys)
                     if captured := self._captured(context):
-                        setattr(span, _CAPTURED, captured)
+                        setattr(span, CAPTURED, captured)
             except Exception as error:  # a guest does not break its host
                 complain("a span was not metered", error)
             return span
@@ -149,7 +150,7 @@ class Hooks:
         if attributes:
             span.set_attributes(attributes)
         if captured := self._captured(context):
-            setattr(span, _CAPTURED, captured)
+            setattr(span, CAPTURED, captured)
         span.start(start_time)
         return span
 
@@ -172,7 +173,7 @@ class Hooks:
                 whole(span._attributes),
                 context=span.own if isinstance(span, PrivateSpan) else span.context,
                 parent=span.own_parent if isinstance(span, PrivateSpan) else span.parent,
-                captured=getattr(span, _CAPTURED, None),
+                captured=getattr(span, CAPTURED, None),
             )
             if ended is not None:
                 self._take(ended)
