@@ -80,6 +80,13 @@ def environment(folder: Path, provider_url: str, service: MeteringService, **mor
 
 
 def run(bin_folder: Path, program: str, environ: Mapping[str, str], *arguments: str) -> None:
+    """Nothing is exported."""
+    assert "span_id" not in _run(bin_folder, program, environ, *arguments).stdout
+
+
+def _run(
+    bin_folder: Path, program: str, environ: Mapping[str, str], *arguments: str
+) -> "subprocess.CompletedProcess[str]":
     done = subprocess.run(
         [bin_folder / "opentelemetry-instrument", bin_folder / "python", PROGRAMS / program, *arguments],
         env=dict(environ),
@@ -90,7 +97,7 @@ def run(bin_folder: Path, program: str, environ: Mapping[str, str], *arguments: 
         stdin=subprocess.DEVNULL,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "span_id" not in done.stdout  # the console exporter has exported nothing
+    return done
 
 
 def billed(service: MeteringService) -> Bill:
@@ -130,6 +137,28 @@ def test_frameworks(
     environ = environment(tmp_path, provider.url, service, **LITELLM)
     run(frameworks, program, environ, "responses")
     assert_billed(provider, service)
+
+
+def test_own_requests_are_not_traced(
+    tmp_path: Path, frameworks: Path, provider: LocalProvider, service: MeteringService
+) -> None:
+    """With httpx, which both the agent and spanmeter use, instrumented, and every span exported."""
+    environ = environment(tmp_path, provider.url, service, OTEL_TRACES_SAMPLER="always_on")
+    done = _run(frameworks, "own_requests.py", environ)
+    exported = [line for line in done.stdout.splitlines() if '"http.url"' in line or '"url.full"' in line]
+    assert len(exported) == 1, exported
+    assert "/there" in exported[0]
+    assert billed(service) == {("acme", "output"): 7}
+
+
+def test_children_of_billiard(tmp_path: Path, frameworks: Path, service: MeteringService) -> None:
+    """Celery's processes: they end by os._exit, after finalisers of their own."""
+    environ = environment(tmp_path, "http://127.0.0.1:9", service, SPANMETER_FLUSH_MS="60000")
+    run(frameworks, "billiard_children.py", environ)
+    subprocess.run(
+        [sys.executable, "-m", "spanmeter", "deliver", "--until-empty"], env=environ, check=True, timeout=TIMEOUT_S
+    )
+    assert billed(service) == {("acme", "output"): 4}
 
 
 def test_anthropic(tmp_path: Path, frameworks: Path, service: MeteringService) -> None:

@@ -34,7 +34,7 @@ def check_environment(environ: Mapping[str, str]) -> Iterator[Finding]:
     else:
         yield warning(
             "sampler",
-            f"OTEL_TRACES_SAMPLER is {name}: the plug-in bills the calls that it drops all the same, a collector cannot",
+            f"OTEL_TRACES_SAMPLER is {name}: what it drops is billed by the plug-in, and not by a collector",
             "where traces reach spanmeter by OTLP, unset it, and sample behind spanmeter: in the other pipelines",
         )
 
