@@ -151,6 +151,14 @@ def test_own_requests_are_not_traced(
     assert billed(service) == {("acme", "output"): 7}
 
 
+def test_the_declarative_configuration(tmp_path: Path, frameworks: Path, service: MeteringService) -> None:
+    environ = environment(
+        tmp_path, "http://127.0.0.1:9", service, OTEL_CONFIG_FILE=str(PROGRAMS / "otel.yaml"), OTEL_TRACES_SAMPLER=""
+    )
+    run(frameworks, "declarative.py", environ)
+    assert billed(service) == {("acme", "output"): 7}
+
+
 def test_children_of_billiard(tmp_path: Path, frameworks: Path, service: MeteringService) -> None:
     """Celery's processes: they end by os._exit, after finalisers of their own."""
     environ = environment(tmp_path, "http://127.0.0.1:9", service, SPANMETER_FLUSH_MS="60000")
