@@ -223,9 +223,10 @@ class _Run:
     def _loop(self) -> None:
         while not self._stopped.is_set():
             self._bell.get()
-            if not self.at_once:
-                # Let a few more spans end: one fsync for all of them. Half the time is for the fsync itself.
-                self._stopped.wait(self._settings.flush_ms / 2000)
+            if not self.at_once and self._journal is not None:
+                # Let a few more spans end: one fsync for all of them. Most of the time is for the write itself, on a
+                # busy machine; the first one opens the file besides.
+                self._stopped.wait(self._settings.flush_ms / 4000)
             self.rung = False
             while not self.write() and not self._stopped.wait(RETRY_S):
                 pass
