@@ -42,8 +42,8 @@ Bill = Counter[tuple[str, str]]
 @pytest.fixture(scope="module")
 def frameworks() -> Path:
     """The bin folder of the frameworks' virtual environment."""
-    requirements = (PROGRAMS / "requirements.txt").read_bytes()
-    key = hashlib.sha256(requirements + f"{sys.version_info[0], sys.version_info[1]}\n".encode()).hexdigest()[:12]
+    made_of = (PROGRAMS / "requirements.txt").read_bytes() + (PROGRAMS.parents[2] / "pyproject.toml").read_bytes()
+    key = hashlib.sha256(made_of + f"{sys.version_info[0], sys.version_info[1]}\n".encode()).hexdigest()[:12]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     place = Path(os.environ.get("SPANMETER_TEST_FRAMEWORKS") or cache / "spanmeter-tests" / f"frameworks-{key}")
     if not (place / "complete").exists():
