@@ -209,7 +209,8 @@ def test_servers(
         finally:
             running.send_signal(signal.SIGTERM)
             _, said = running.communicate(timeout=TIMEOUT_S)
-    assert "spanmeter" not in said, said[-3000:]  # OpenTelemetry's own thread complains of a fork under gevent
+    # OpenTelemetry's own thread complains of a fork under gevent.
+    assert "spanmeter_instrumentation" not in said, said[-3000:]
     subprocess.run(
         [sys.executable, "-m", "spanmeter", "deliver", "--until-empty"], env=environ, check=True, timeout=TIMEOUT_S
     )

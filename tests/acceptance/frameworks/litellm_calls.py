@@ -33,7 +33,7 @@ async def ask_async(tenant):
     stream = await litellm.acompletion(**common(tenant), stream=True, stream_options={"include_usage": True})
     async for _ in stream:
         pass
-    await asyncio.sleep(1)  # callbacks run in tasks of their own
+    await asyncio.sleep(3)  # callbacks run in tasks of their own
 
 
 if __name__ == "__main__":
