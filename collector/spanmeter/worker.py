@@ -10,6 +10,7 @@ from pathlib import Path
 
 from spanmeter.clock import CautiousClock, Clock, SystemClock
 from spanmeter.delivery.courier import Courier
+from spanmeter.delivery.flights import in_a_thread
 from spanmeter.delivery.pace import Pace
 from spanmeter.delivery.settler import Settler
 from spanmeter.errors import SettingsError, SpanmeterError, StoreBusyError, StoreError
@@ -44,8 +45,17 @@ class Worker:
     for the lock otherwise: then another process (a collector, another plug-in) does the work for all.
     """
 
-    def __init__(self, settings: Settings, database: Database, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        *,
+        clock: Clock | None = None,
+        make_thread: Callable[..., threading.Thread] = threading.Thread,
+    ) -> None:
+        """`make_thread` takes what `threading.Thread` does: a guest runs its threads apart from its host's tracing."""
         self._settings = settings
+        self._make_thread = make_thread
         self._database = database
         self._clock = clock or SystemClock()
         self._lock = FileLock(settings.data_dir / WORKER_LOCK_NAME)
@@ -53,7 +63,7 @@ class Worker:
         # one that has: it would decide that the other's events are for nobody.
         self._mark = FileLock(settings.data_dir / DELIVERER_LOCK_NAME, shared=settings.delivers)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="spanmeter-assembly", daemon=True)
+        self._thread = make_thread(target=self._run, name="spanmeter-assembly", daemon=True)
         self._client: EventsClient | None = None
         self._courier: Courier | None = None
         self._courier_thread: threading.Thread | None = None
@@ -66,9 +76,8 @@ class Worker:
         self._cautious = CautiousClock(self._clock)
         self._prune_s = self._clock.monotonic() + PRUNE_EVERY_S
         self._complaints = Complaints(log, clock=self._clock)
-        if settings.delivers:
-            self._client, self._courier = make_courier(settings, database, self._clock)
-        self._settler: tuple[ServiceReader, Settler] | None = make_settler(settings, database, self._clock)
+        self._settler: tuple[ServiceReader, Settler] | None = None
+        self._has_clients = False
         self._settler_thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -101,6 +110,7 @@ class Worker:
                 return
             if close:
                 self._step_all(until_s=until_s)
+            self._make_clients()
             if self._courier is not None:
                 left = self._courier.drain(max(0.0, until_s - time.monotonic()))
                 if left:
@@ -132,13 +142,14 @@ class Worker:
                         told = True
                     wait_s = LOCK_EVERY_S
                     continue
+                self._make_clients()
                 if self._courier is not None and self._courier_thread is None:
-                    self._courier_thread = threading.Thread(
+                    self._courier_thread = self._make_thread(
                         target=self._courier.run, args=(self._stop,), name="spanmeter-delivery", daemon=True
                     )
                     self._courier_thread.start()
                 if self._settler is not None and self._settler_thread is None:
-                    self._settler_thread = threading.Thread(
+                    self._settler_thread = self._make_thread(
                         target=self._settler[1].run, args=(self._stop,), name="spanmeter-settlement", daemon=True
                     )
                     self._settler_thread.start()
@@ -152,6 +163,16 @@ class Worker:
             except Exception as error:  # noqa: BLE001 - the thread's edge: money waits on disk, a person must look
                 self._complaints.tell(logging.ERROR, "assembly stands still, nothing is lost", error=error)
                 wait_s = 10 * LOCK_EVERY_S
+
+    def _make_clients(self) -> None:
+        """In the process that does the work, and not before: reading the certificates takes a tenth of a second."""
+        if not self._has_clients:
+            settler = make_settler(self._settings, self._database, self._clock)
+            if self._settings.delivers:
+                self._client, self._courier = make_courier(
+                    self._settings, self._database, self._clock, make_thread=self._make_thread
+                )
+            self._settler, self._has_clients = settler, True
 
     def _is_mine(self) -> bool:
         """Whether this process does the work now."""
@@ -215,8 +236,15 @@ def make_assembler(settings: Settings, database: Database, clock: Clock) -> Asse
     )
 
 
-def make_courier(settings: Settings, database: Database, clock: Clock) -> tuple[EventsClient, Courier]:
-    """Client and courier as the settings have them; the caller closes the client."""
+def make_courier(
+    settings: Settings,
+    database: Database,
+    clock: Clock,
+    *,
+    make_thread: Callable[..., threading.Thread] = threading.Thread,
+) -> tuple[EventsClient, Courier]:
+    """Client and courier as the settings have them; the caller closes the client. Requests run in threads as
+    `make_thread` makes them."""
     client = EventsClient(
         configured_events_url(settings),
         clock=clock,
@@ -236,6 +264,7 @@ def make_courier(settings: Settings, database: Database, clock: Clock) -> tuple[
             in_flight=settings.batches_in_flight,
             interval_s=settings.batch_interval_s,
         ),
+        spawn=functools.partial(in_a_thread, make_thread=make_thread),
     )
     return client, courier
 

@@ -31,7 +31,8 @@ from spanmeter.usage.dialects.provider_names import semconv_provider
 from spanmeter.usage.recognition import find_tenant
 from spanmeter.usage.span import Captured
 from spanmeter_instrumentation.context import captured
-from spanmeter_instrumentation.instrumentor import SpanmeterInstrumentor
+from spanmeter_instrumentation.plugin import plugin
+from spanmeter_instrumentation.private_span import own_context
 
 log = logging.getLogger("spanmeter.langchain")
 
@@ -126,7 +127,7 @@ class SpanmeterCallbackHandler(BaseCallbackHandler):
             self._runs[run_id] = _Run(
                 operation=operation,
                 start_ns=time.time_ns(),
-                parent=trace.get_current_span().get_span_context(),
+                parent=own_context(trace.get_current_span()),
                 captured=self._captured(metadata),
                 model=str(model),
                 provider=semconv_provider(str(metadata.get("ls_provider") or "")),
@@ -138,12 +139,12 @@ class SpanmeterCallbackHandler(BaseCallbackHandler):
 
     def _captured(self, metadata: Mapping[str, Any]) -> Captured:
         found = captured(None)
-        metering = SpanmeterInstrumentor().metering()
-        if metering is None:
+        recorder = plugin.recorder()
+        if recorder is None:
             return found
-        named = find_tenant(metadata, (SUBJECT, *metering.settings.tenant_attributes))
+        named = find_tenant(metadata, (SUBJECT, *recorder.settings.tenant_attributes))
         dimensions = passed_on(metadata, self._keys)
-        if not named.tenant and not found and not metering.settings.default_subject:
+        if not named.tenant and not found and not recorder.settings.default_subject:
             self._tell_missing(unusable=bool(named.unusable))
         if named.tenant or dimensions:
             binding = tenant(named.tenant, **dimensions) if named.tenant else Binding("", dimensions)
@@ -162,15 +163,15 @@ class SpanmeterCallbackHandler(BaseCallbackHandler):
     def _end(self, run_id: UUID, response: LLMResult | None, *, failed: bool = False) -> None:
         try:
             run = self._runs.pop(run_id, None)
-            metering = SpanmeterInstrumentor().metering()
-            if run is None or metering is None:
+            recorder = plugin.recorder()
+            if run is None or recorder is None:
                 return
             attributes = _answer(response) if response is not None else {}
             if attributes is None:
                 return  # from the cache: no provider was called
             if failed and run.received:
                 attributes = _counts(run.received) | attributes
-            metering.take(_record(run, run_id, attributes, failed=failed), run.captured)
+            recorder.take_span(_record(run, run_id, attributes, failed=failed), run.captured)
         except Exception:  # a guest does not break its host
             log.exception("a call was not metered")
 
@@ -200,7 +201,7 @@ def _record(run: _Run, run_id: UUID, attributes: Mapping[str, Any], *, failed: b
 
     It is part of the trace that it runs in where the plug-in sees that trace; else it is a trace of its own.
     """
-    traced = run.parent if run.parent.is_valid and SpanmeterInstrumentor().sees_spans else None
+    traced = run.parent if run.parent.is_valid and plugin.hears_spans else None
     context = SpanContext(
         trace_id=traced.trace_id if traced is not None else run_id.int,
         span_id=run_id.int & (2**64 - 1),

@@ -20,8 +20,7 @@ from spanmeter.store.database import Database
 from spanmeter.store.unseen import keep_unseen
 from spanmeter.usage.call import Role, SpanFacts
 from spanmeter.usage.dialects.provider_names import semconv_provider
-
-log = logging.getLogger("spanmeter.plugin")
+from spanmeter_instrumentation.complaints import announce, complain
 
 KEEP_EVERY_S: Final = 60.0
 
@@ -46,8 +45,8 @@ class Sight:
             if time.monotonic() >= self._keep_s:
                 self._keep_s = time.monotonic() + KEEP_EVERY_S
                 self._keep(self.unseen(), database)
-        except Exception:  # a guest does not break its host, and what was journalled is journalled
-            log.exception("what is not seen was not noted")
+        except Exception as error:  # a guest does not break its host, and what was journalled is journalled
+            complain("what is not seen was not noted", error)
 
     def tell(self, settings: Settings) -> None:
         """At the process's end, after everything was journalled: one warning, if there is anything to warn of."""
@@ -57,9 +56,13 @@ class Sight:
             if libraries or self._kept or self._calls_without_usage:
                 said += self._look(libraries, settings)
             if said:
-                log.warning("not metered: %s (`spanmeter bootstrap` and `unmetered` say what to do)", "; ".join(said))
-        except Exception:  # a guest does not break its host
-            log.exception("what is not seen was not told")
+                announce(
+                    logging.WARNING,
+                    "not metered: %s (`spanmeter bootstrap` and `unmetered` say what to do)",
+                    "; ".join(said),
+                )
+        except Exception as error:  # a guest does not break its host
+            complain("what is not seen was not told", error)
 
     def unseen(self) -> dict[str, str]:
         """Library to version."""
@@ -74,7 +77,7 @@ class Sight:
         try:
             database = Database.open(settings.data_dir)
         except StoreError as error:
-            log.warning("what is not seen was not noted: %s", error)
+            complain(f"what is not seen was not noted: {error}")
             return []
         try:
             self._keep(libraries, database)

@@ -48,7 +48,7 @@ def test_what_is_wrong_is_said_with_what_to_do(tmp_path: Path) -> None:
         assert run.returncode == 1
         assert "wrong   token: HTTP 401" in run.stdout
         assert "→ the token is wrong, expired or of another region" in run.stdout
-        assert "wrong   sampler: OTEL_TRACES_SAMPLER is always_off" in run.stdout
+        assert "sampler: OTEL_TRACES_SAMPLER is always_off" in run.stdout
         assert "broken-llm (broken-llm) is dead" in run.stdout
         assert "→ install what it misses: pip install no_such_module_at_all" in run.stdout
         assert "spat_wrong" not in run.stdout + run.stderr

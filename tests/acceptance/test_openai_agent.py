@@ -93,7 +93,7 @@ def test_the_plugin_never_loads_grpc(tmp_path: Path, provider: LocalProvider, se
     )
     # Every import until the very end, atexit included: "import time: self [us] | cumulative | name".
     loaded = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines() if line.startswith("import time:")}
-    assert {"openai", "httpx", "spanmeter_instrumentation.processor", "spanmeter.openmeter.client"} <= loaded
+    assert {"openai", "httpx", "spanmeter_instrumentation.recorder", "spanmeter.openmeter.client"} <= loaded
     assert {name for name in loaded if name.partition(".")[0] in ("grpc", "uvicorn")} == set()
     assert events_of(service) == truth_of(provider)
 

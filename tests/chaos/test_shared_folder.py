@@ -27,10 +27,12 @@ AGENT = """
 import json, sys, time
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from spanmeter_instrumentation.instrumentor import SpanmeterInstrumentor
+import spanmeter_instrumentation
 
-SpanmeterInstrumentor().instrument()
+spanmeter_instrumentation.start()
+trace.set_tracer_provider(TracerProvider())
 trace.get_tracer_provider().add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=sys.argv[1])))
 for attributes in json.loads(sys.stdin.read()):
     trace.get_tracer("agent").start_span("chat", attributes=attributes).end()

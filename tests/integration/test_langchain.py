@@ -239,9 +239,9 @@ for _ in range(2):
 def test_turned_off_and_wrongly_set(world: World) -> None:
     code = BEGIN + 'fake().invoke(PROMPT, config=to("acme")); print("alive")'
     assert world.run(code, SPANMETER_ENABLED="false") == "alive\n"
-    assert world.stderr == ""
+    assert world.stderr == "nothing is metered in this process: SPANMETER_ENABLED is false\n"
     assert world.run(code, SPANMETER_BATCH_EVENTS="many") == "alive\n"
-    assert world.stderr.count("metering is off") == 1
+    assert world.stderr.count("NOTHING IS METERED") == 1
     assert not world.folder.exists()
 
 
@@ -278,8 +278,8 @@ asyncio.run(run())
         pytest.importorskip(instrumentation, reason="is not here, or does not fit the others")
         plugin = f"""
 from {instrumentation} import OpenAIInstrumentor
-from spanmeter_instrumentation.instrumentor import SpanmeterInstrumentor
-SpanmeterInstrumentor().instrument()
+import spanmeter_instrumentation
+spanmeter_instrumentation.start()
 OpenAIInstrumentor().instrument()
 """
         with LocalProvider() as provider:
@@ -290,8 +290,8 @@ OpenAIInstrumentor().instrument()
     def test_the_tenant_of_the_trace(self, world: World) -> None:
         plugin = """
 from opentelemetry import trace
-from spanmeter_instrumentation.instrumentor import SpanmeterInstrumentor
-SpanmeterInstrumentor().instrument()
+import spanmeter_instrumentation
+spanmeter_instrumentation.start()
 """
         code = """
 with trace.get_tracer("app").start_as_current_span("request", attributes={"tenant.id": "above"}):

@@ -20,7 +20,8 @@ from spanmeter.store.database import Database
 from spanmeter.store.journal import JournalRow, SqliteJournal
 from spanmeter.store.lock import FileLock
 from spanmeter.testing.metering_service import MeteringService
-from spanmeter_instrumentation.processor import MeteringProcessor
+from spanmeter_instrumentation.hooks import Hooks
+from spanmeter_instrumentation.recorder import Recorder
 
 CHAT: dict[str, str | int] = {
     "gen_ai.operation.name": "chat",
@@ -36,20 +37,25 @@ LATER_MS = "60000"
 
 
 class Host:
-    """An application with a tracer provider and the plug-in's processor in it."""
+    """An application with a tracer provider, and the plug-in in its process. One at a time."""
 
     def __init__(self, folder: Path, environ: Mapping[str, str] | None = None) -> None:
         self.folder = folder
-        self.processor = MeteringProcessor(
+        self.recorder = Recorder(
             load({"SPANMETER_DATA_DIR": str(folder), "SPANMETER_SHUTDOWN_S": "3"} | dict(environ or {}))
         )
+        self.hooks = Hooks(self.recorder.snapshot, self.recorder.take)
+        assert self.hooks.install()
         self.provider = TracerProvider(resource=Resource({"service.name": "agent"}), shutdown_on_exit=False)
-        self.provider.add_span_processor(self.processor)
         self.tracer = self.provider.get_tracer("test-scope")
 
     def call(self, tenant: str = "acme", **more: str | int) -> None:
         with self.tracer.start_as_current_span("agent", attributes={"tenant.id": tenant} if tenant else {}):
             self.tracer.start_span("chat", attributes=CHAT | more).end()
+
+    def finish(self) -> None:
+        self.hooks.remove()
+        self.recorder.finish()
 
     def rows(self) -> list[JournalRow]:
         database = Database.open_existing(self.folder)
@@ -79,11 +85,11 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 def test_no_files_and_no_threads_before_the_first_span(folder: Path) -> None:
     host = Host(folder)
-    assert host.provider.force_flush()
+    assert host.recorder.flush()
     host.tracer.start_span("still going")
     assert not folder.exists()
     assert not [thread.name for thread in threading.enumerate() if thread.name in OURS]
-    host.provider.shutdown()
+    host.finish()
     assert not folder.exists()
 
 
@@ -91,7 +97,7 @@ def test_on_disk_after_a_flush(folder: Path) -> None:
     host = Host(folder, {"SPANMETER_FLUSH_MS": LATER_MS, "SPANMETER_TRACE_QUIET_S": "60"})
     host.call()
     assert host.rows() == []
-    assert host.provider.force_flush()
+    assert host.recorder.flush()
     [row] = host.rows()
     [chat, agent] = row.facts
     assert chat.call is not None
@@ -99,7 +105,7 @@ def test_on_disk_after_a_flush(folder: Path) -> None:
     assert (chat.call.usage.total, chat.call.request_model, chat.scope) == (15, "gpt-4o-mini", "test-scope")
     assert (agent.call, agent.tenant, agent.span_id) == (None, "acme", chat.parent_span_id)
     assert chat.service == "agent/"
-    host.provider.shutdown()
+    host.finish()
 
 
 def test_with_no_delay_on_disk_before_the_span_has_ended(folder: Path) -> None:
@@ -107,17 +113,17 @@ def test_with_no_delay_on_disk_before_the_span_has_ended(folder: Path) -> None:
     for number in range(1, 4):
         host.tracer.start_span("chat", attributes=CHAT).end()
         assert len(host.rows()) == number
-    host.provider.shutdown()
+    host.finish()
 
 
 def test_no_prompt_on_disk(folder: Path) -> None:
     host = Host(folder)
     host.call()
-    host.provider.force_flush()
+    host.recorder.flush()
     stored = b"".join(path.read_bytes() for path in folder.iterdir())
     assert b"gpt-4o-mini" in stored
     assert b"SECRET" not in stored
-    host.provider.shutdown()
+    host.finish()
 
 
 @pytest.mark.parametrize("flush_ms", ["0", "100", LATER_MS])
@@ -127,7 +133,7 @@ def test_shutdown_decides_and_delivers(folder: Path, flush_ms: str) -> None:
         host = Host(folder, {"SPANMETER_FLUSH_MS": flush_ms, "SPANMETER_ENDPOINT": service.url})
         host.call("acme")
         host.call("bolt")
-        host.provider.shutdown()
+        host.finish()
         assert sorted((event["subject"], event["data"]["tokens"]) for event in service.events) == [
             ("acme", 5),
             ("acme", 10),
@@ -143,9 +149,8 @@ def test_shutdown_without_a_service_keeps_a_local_ledger(folder: Path) -> None:
     host = Host(folder)
     host.call("acme")
     host.call("")
-    host.provider.shutdown()
-    host.provider.shutdown()
-    host.processor.shutdown()
+    host.finish()
+    host.finish()
     assert host.tokens() == {("acme", "input"): 10, ("acme", "output"): 5}
     assert {row.outcome: row.spans for row in host.status().outcomes}["parked"] == 1
 
@@ -155,7 +160,7 @@ def test_what_the_service_does_not_take_waits_on_disk(folder: Path) -> None:
         url = service.url
     host = Host(folder, {"SPANMETER_ENDPOINT": url, "SPANMETER_SHUTDOWN_S": "0.3"})
     host.call()
-    host.provider.shutdown()
+    host.finish()
     assert host.status().delivery.pending == 2
 
 
@@ -165,7 +170,7 @@ def test_the_tenant_of_a_remote_trace_is_found_on_the_local_root(folder: Path) -
     context = set_span_in_context(NonRecordingSpan(remote))
     with host.tracer.start_as_current_span("request", context=context, attributes={"tenant.id": "acme"}):
         host.tracer.start_span("chat", attributes=CHAT).end()
-    host.provider.shutdown()
+    host.finish()
     assert host.tokens() == {("acme", "input"): 10, ("acme", "output"): 5}
 
 
@@ -182,7 +187,7 @@ def test_while_another_process_works_it_only_journals(folder: Path) -> None:
         assert other.stdout.readline() == "True\n"
         host = Host(folder, {"SPANMETER_SHUTDOWN_S": "0.5"})
         host.call()
-        host.provider.shutdown()
+        host.finish()
         assert host.tokens() == {}
         assert len(host.rows()) > 0
         other.kill()
@@ -195,12 +200,12 @@ class TestAGuestDoesNotBreakItsHost:
         for flush_ms in ("0", LATER_MS):
             host = Host(folder, {"SPANMETER_FLUSH_MS": flush_ms})
             host.call()
-            assert not host.provider.force_flush()
+            assert not host.recorder.flush()
             assert "wait in memory" in caplog.text
             if flush_ms == LATER_MS:
                 folder.unlink()
-                assert host.provider.force_flush()
-            host.provider.shutdown()
+                assert host.recorder.flush()
+            host.finish()
         assert host.tokens() == {("acme", "input"): 10, ("acme", "output"): 5}
 
     def test_a_broken_disk_is_tried_again_by_itself(self, folder: Path) -> None:
@@ -214,14 +219,14 @@ class TestAGuestDoesNotBreakItsHost:
                 break
             deadline.wait(0.05)
         assert sum(len(row.facts) for row in host.rows()) == 2
-        host.provider.shutdown()
+        host.finish()
 
     @pytest.mark.parametrize("time_ns", [1.5e18, 1.767e9, float("inf"), -5, 2**63, 2**70])
     def test_strange_times(self, folder: Path, time_ns: int) -> None:
         host = Host(folder)
         host.tracer.start_span("chat", attributes=CHAT | {"tenant.id": "a"}, start_time=time_ns).end(time_ns)
         host.call()
-        host.provider.shutdown()
+        host.finish()
         assert host.tokens()["acme", "input"] == 10
         assert host.tokens()["a", "input"] == 10
 
@@ -230,7 +235,7 @@ class TestAGuestDoesNotBreakItsHost:
         with host.tracer.start_as_current_span("x", attributes={"tenant.id": "é\ud800"}):
             host.tracer.start_span("chat", attributes=CHAT | {"gen_ai.request.model": "\udfff"}).end()
         host.call("bolt")
-        host.provider.shutdown()
+        host.finish()
         assert set(host.tokens()) == {(who, what) for who in ("é\ufffd", "bolt") for what in ("input", "output")}
 
     def test_an_endpoint_that_is_none_is_told_at_the_start(self, folder: Path) -> None:

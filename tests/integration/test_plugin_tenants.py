@@ -26,9 +26,10 @@ from spanmeter.settings import load
 from spanmeter.store.database import Database
 from spanmeter.store.journal import SqliteJournal
 from spanmeter.testing.metering_service import MeteringService
-from spanmeter_instrumentation.context import MOST_OPEN, OpenSpans, captured
+from spanmeter_instrumentation.context import captured
 from spanmeter_instrumentation.exported import TenantSpanProcessor
-from spanmeter_instrumentation.processor import MeteringProcessor
+from spanmeter_instrumentation.hooks import Hooks
+from spanmeter_instrumentation.recorder import Recorder
 
 CHAT: dict[str, str | int] = {
     "gen_ai.operation.name": "chat",
@@ -38,7 +39,7 @@ CHAT: dict[str, str | int] = {
 
 
 class Host:
-    """An application with the plug-in's processor, an exporter of its own and a metering service."""
+    """An application with the plug-in in its process, an exporter of its own and a metering service. One at a time."""
 
     def __init__(self, folder: Path, service: MeteringService, **environ: str) -> None:
         self.folder = folder
@@ -47,19 +48,25 @@ class Host:
             {"SPANMETER_DATA_DIR": str(folder), "SPANMETER_ENDPOINT": service.url, "SPANMETER_FLUSH_MS": "60000"}
             | environ
         )
+        self.recorder = Recorder(settings)
+        self.hooks = Hooks(self.recorder.snapshot, self.recorder.take)
+        assert self.hooks.install()
         self.exporter = InMemorySpanExporter()
         self.provider = TracerProvider(resource=Resource({}), shutdown_on_exit=False)
-        self.provider.add_span_processor(MeteringProcessor(settings))
         self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
         self.tracer = self.provider.get_tracer("test-scope")
 
     def call(self, **attributes: str | int) -> None:
         self.tracer.start_span("chat", attributes=CHAT | attributes).end()
 
+    def finish(self) -> None:
+        self.hooks.remove()
+        self.recorder.finish()
+
     def billed(self) -> list[tuple[str, Mapping[str, Any]]]:
         """Subject and dimensions of every event, in the order of the calls' ends."""
-        self.provider.shutdown()
-        own = {"type", "tokens", "model", "operation"}
+        self.finish()
+        own = {"type", "tokens", "model", "provider", "operation"}
         events = sorted(self.service.events, key=lambda event: event["time"])
         return [
             (event["subject"], {name: value for name, value in event["data"].items() if name not in own})
@@ -82,8 +89,10 @@ def service() -> Iterator[MeteringService]:
 
 
 @pytest.fixture
-def host(tmp_path: Path, service: MeteringService) -> Host:
-    return Host(tmp_path / "state", service)
+def host(tmp_path: Path, service: MeteringService) -> Iterator[Host]:
+    host = Host(tmp_path / "state", service)
+    yield host
+    host.finish()
 
 
 class TestBoundInCode:
@@ -148,9 +157,9 @@ class TestBoundInCode:
                     host.tracer.start_span("row").end()
             with spanmeter.tenant("bolt"):
                 host.tracer.start_span("query").end()
-        host.provider.force_flush()
+        assert host.recorder.flush()
         assert host.carriers() == 2
-        host.provider.shutdown()
+        host.finish()
 
     def test_settings_and_code_name_the_same_dimension(self, tmp_path: Path, service: MeteringService) -> None:
         host = Host(tmp_path / "state", service, SPANMETER_DIMENSIONS="tier=tenant.tier")
@@ -197,25 +206,10 @@ class TestBaggage:
         assert host.billed() == [("default", {})] * 3
 
 
-class TestOpenSpans:
-    def test_nothing_is_kept_of_nothing(self) -> None:
-        assert not captured(None)
-        spans = OpenSpans()
-        provider = TracerProvider(shutdown_on_exit=False)
-        span = provider.get_tracer("t").start_span("x")
-        spans.started(span, None)  # type: ignore[arg-type]
-        assert not spans.ended(span)  # type: ignore[arg-type]
-
-    def test_spans_that_never_end_are_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("spanmeter_instrumentation.context.MOST_OPEN", 3)
-        assert MOST_OPEN == 100_000
-        tracer = TracerProvider(shutdown_on_exit=False).get_tracer("t")
-        spans = OpenSpans()
-        started = [tracer.start_span("x") for _ in range(5)]
-        with spanmeter.tenant("acme"):
-            for span in started:
-                spans.started(span, None)  # type: ignore[arg-type]
-        assert [bool(spans.ended(span)) for span in started] == [False, False, True, True, True]  # type: ignore[arg-type]
+def test_nothing_is_kept_of_nothing(host: Host) -> None:
+    assert not captured(None)
+    span = host.tracer.start_span("x")
+    assert not any("captured" in name for name in vars(span))
 
 
 def test_for_spans_that_are_metered_elsewhere() -> None:

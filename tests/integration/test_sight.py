@@ -15,8 +15,8 @@ from spanmeter.store.unseen import KEPT_NS, MOST_ROWS, keep_unseen
 
 PLUGIN = """
 from opentelemetry import trace
-from spanmeter_instrumentation.instrumentor import SpanmeterInstrumentor
-SpanmeterInstrumentor().instrument()
+import spanmeter_instrumentation
+spanmeter_instrumentation.start()
 def call(provider="openai", **more):
     trace.get_tracer("t").start_span("chat", attributes={"gen_ai.operation.name": "chat", "tenant.id": "acme",
         "gen_ai.request.model": "m", "gen_ai.provider.name": provider} | more).end()

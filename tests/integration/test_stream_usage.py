@@ -18,8 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from spanmeter.demo.provider import LocalProvider
 from spanmeter.usage.recognition import Recogniser
-from spanmeter.usage.span import NOTHING_CAPTURED
-from spanmeter_instrumentation.readable import neutral_span
+from spanmeter_instrumentation.ended import EndedSpan, Snapshot
 from spanmeter_instrumentation.stream_usage import StreamUsage
 from tests.integration.choosy_server import ChoosyServer
 
@@ -65,11 +64,12 @@ class Host:
     def metered(self) -> list[tuple[int, int] | None]:
         """Input and output tokens of every call that the instrumentation recorded, as our dialects read them."""
         recogniser = Recogniser(tenant_attributes=["tenant.id"])
+        snapshot = Snapshot(recogniser.vocabulary())
         found = []
         for span in self.exporter.get_finished_spans():
-            neutral = neutral_span(span, NOTHING_CAPTURED, recogniser.vocabulary())
-            assert neutral is not None
-            facts = recogniser.facts(neutral, received_ns=1)
+            ended = snapshot.of(span, span.attributes or {}, context=span.context, parent=span.parent)
+            assert isinstance(ended, EndedSpan)
+            facts = recogniser.facts(snapshot.neutral(ended), received_ns=1)
             assert facts is not None
             assert facts.call is not None
             usage = facts.call.usage

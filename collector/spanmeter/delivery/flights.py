@@ -26,11 +26,11 @@ class Landing:
     end: Reply | Exception
 
 
-def in_a_thread(work: Callable[[], None]) -> None:
+def in_a_thread(work: Callable[[], None], make_thread: Callable[..., threading.Thread] = threading.Thread) -> None:
     """A daemon: a request that hangs must not keep the process. Where no thread can be started (the interpreter is
     ending, the system has no more), in the caller's."""
     try:
-        threading.Thread(target=work, name="spanmeter-request", daemon=True).start()
+        make_thread(target=work, name="spanmeter-request", daemon=True).start()
     except RuntimeError:
         work()
 

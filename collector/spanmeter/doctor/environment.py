@@ -32,10 +32,10 @@ def check_environment(environ: Mapping[str, str]) -> Iterator[Finding]:
     elif name in ("traceidratio", "parentbased_traceidratio") and _is_all(argument):
         yield ok("sampler", f"OTEL_TRACES_SAMPLER is {name} of 1: every span is recorded")
     else:
-        yield wrong(
+        yield warning(
             "sampler",
-            f"OTEL_TRACES_SAMPLER is {name}: a span that it drops is a call that nobody pays for",
-            "unset it, and sample behind spanmeter: in the OpenTelemetry Collector's other pipelines",
+            f"OTEL_TRACES_SAMPLER is {name}: what it drops is billed by the plug-in, and not by a collector",
+            "where traces reach spanmeter by OTLP, unset it, and sample behind spanmeter: in the other pipelines",
         )
 
 

@@ -5,8 +5,9 @@ import os
 import re
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ FILE_NAME = "spanmeter.db"
 WORKER_LOCK_NAME = "worker.lock"
 """Of the lock beside the database that is made by the first process that works on it."""
 BUSY_TIMEOUT_S = 10.0
+"""How long a writer waits for those of other processes."""
+TURN_MS = 50
+"""How long at a time it waits inside SQLite, and so how long a fork may have to wait for it."""
 CHECKPOINT_PAGES = 8_000
 """The write-ahead log is copied into the file when it has grown to this (32 MB)."""
 CACHE_KB = 16_384
@@ -94,9 +98,8 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator["Transaction"]:
         """A write transaction, durable when the block has ended; rolled back if it raises."""
-        with self._gate.entered(), self._write_lock, _translated(self.path):
-            connection = self._connection()
-            connection.execute("BEGIN IMMEDIATE")
+        with self._write_lock, ExitStack() as inside, _translated(self.path):
+            connection = self._begin(inside)
             try:
                 yield Transaction(connection)
                 connection.execute("COMMIT")
@@ -105,6 +108,25 @@ class Database:
                     connection.execute("ROLLBACK")
                 raise
             self._check_place()
+
+    def _begin(self, inside: ExitStack) -> sqlite3.Connection:
+        """Begin a write transaction, `inside` the gate; out of it between two turns of waiting, so that a fork may."""
+        until_s = time.monotonic() + BUSY_TIMEOUT_S
+        while True:
+            with ExitStack() as turn:
+                turn.enter_context(self._gate.entered())
+                connection = self._connection()
+                connection.execute(f"PRAGMA busy_timeout={TURN_MS}")
+                try:
+                    connection.execute("BEGIN IMMEDIATE")
+                except sqlite3.OperationalError as error:
+                    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= until_s:
+                        raise
+                    continue
+                finally:
+                    connection.execute(f"PRAGMA busy_timeout={int(BUSY_TIMEOUT_S * 1000)}")
+                inside.push(turn.pop_all())
+                return connection
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -125,14 +147,17 @@ class Database:
             self._connections.clear()
         self._local = threading.local()
 
-    def before_fork(self) -> None:
-        """Wait until nobody is in the file, keep everybody out, and close it.
+    def before_fork(self, timeout_s: float) -> bool:
+        """Wait until nobody is in the file, keep everybody out, and close it. False where somebody still is: then a
+        child must never open this file.
 
         A forked child inherits open files but not SQLite's locks on them: it would believe that it holds what it does
         not, and others would delete the write-ahead log under it (sqlite.org/howtocorrupt.html, section 2.6).
         """
-        self._gate.shut()
+        if not self._gate.shut(timeout_s):
+            return False
         self.close()
+        return True
 
     def after_fork(self) -> None:
         """In the parent: open again, at the next use. A child makes a `Database` of its own."""

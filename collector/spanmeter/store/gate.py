@@ -32,11 +32,11 @@ class Gate:
                     self._count -= 1
                     self._change.notify_all()
 
-    def shut(self) -> None:
+    def shut(self, timeout_s: float) -> bool:
+        """Whether everybody was out in time; it is shut in any case."""
         with self._change:
             self._shut = True
-            while self._count:
-                self._change.wait()
+            return self._change.wait_for(lambda: not self._count, timeout_s)
 
     def open(self) -> None:
         with self._change:
