@@ -1,5 +1,5 @@
-"""A database made by every earlier schema goes on without loss: made by the first, brought to that version, then to the
-present one."""
+"""A database of every earlier schema goes on without loss. `schema_1.sql` is what the first version that had one wrote
+(SQLite's dump): five calls billed, of their events two sent and one refused, a call parked, another not yet decided."""
 
 import sqlite3
 from contextlib import closing
@@ -8,37 +8,38 @@ from pathlib import Path
 import pytest
 
 from spanmeter.store import database as database_module
-from spanmeter.store.database import FILE_NAME, migrations
+from spanmeter.store.database import FILE_NAME, Database, migrations
 from spanmeter.store.outbox import SqliteOutbox
+from spanmeter.testing.clock import ManualClock
 from tests.integration.books import MAX_S, Plant
 from tests.spans import carrier, facts
 
 ALL = migrations()
+FIRST = Path(__file__).with_name("schema_1.sql")
+REWRITTEN = {"trace"}
+"""Tables that a migration brought into another form: their rows are counted."""
 
 
 @pytest.mark.parametrize("version", range(1, len(ALL)))
 def test_a_file_of_each_earlier_schema_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int) -> None:
     folder = tmp_path / "data"
-    with monkeypatch.context() as patch:
-        patch.setattr(database_module, "migrations", lambda: ALL[:1])
-        with closing(Plant(folder)) as plant:
-            plant.take(
-                *(facts(number, trace=number, tenant="acme") for number in range(1, 6)), facts(6, trace=6, parent=9)
-            )
-            plant.run(MAX_S + 1)
-            outbox = SqliteOutbox(plant.database)
-            outbox.ack([1, 2], at_ns=7)
-            outbox.bury([3], status=400, reason="no", at_ns=8)
-            plant.take(facts(7, trace=7, tenant="globex"))  # received, not decided
-            clock = plant.clock
+    folder.mkdir()
+    with closing(sqlite3.connect(folder / FILE_NAME)) as connection:
+        connection.executescript(FIRST.read_text())
     known = _content(folder)
     with monkeypatch.context() as patch:
         patch.setattr(database_module, "migrations", lambda: ALL[:version])
-        Plant(folder, clock=clock).close()
+        Database.open(folder).close()
+    clock = ManualClock()
+    clock.advance(MAX_S + 1)  # the dump was made then
     with closing(Plant(folder, clock=clock)) as plant:
         assert _version(folder) == len(ALL)
         after = _content(folder)
-        assert {table: after[table] for table in known} == known
+        for table in known:
+            if table in REWRITTEN:
+                assert len(after[table]) == len(known[table])
+            else:
+                assert after[table] == known[table]
         plant.take(facts(1, trace=1, tenant="acme"), carrier(9, "acme", trace=6))  # once more; late
         plant.run(MAX_S + 1)
         assert plant.outcomes() == {"billed": 7, "duplicate": 1}
