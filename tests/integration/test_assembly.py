@@ -111,6 +111,14 @@ class TestLate:
             assert (plant.outcomes(), plant.held()) == ({"billed": 1}, set())
         assert len(plant.bodies()) == 2
 
+    def test_a_tenant_unparks_at_once_when_closing(self, plant: Plant) -> None:
+        plant.take(facts(1, trace=1, parent=9))
+        plant.run(MAX_S + 1)
+        assert plant.outcomes() == {"parked": 1}
+        plant.take(carrier(9, "acme", trace=1))
+        plant.settle(close=True)
+        assert plant.outcomes() == {"billed": 1}
+
     def test_the_same_span_again_is_a_duplicate_while_it_is_remembered(self, plant: Plant) -> None:
         plant.take(facts(1, tenant="acme"))
         plant.run(QUIET_S)

@@ -214,7 +214,9 @@ class Assembler:
         if not trace.gathered.arrivals:
             return True  # reopened by links alone
         calls = [arrival.facts for arrival in trace.gathered.arrivals if arrival.facts.call is not None]
-        return bool(calls) and all(known.is_settled(call) for call in calls)
+        if not calls:
+            return trace_id in self._parked  # it may name the tenant that its calls lacked
+        return all(known.is_settled(call) for call in calls)
 
     def _decide(self, due: list[bytes], now_ns: int) -> bool:
         """Decide these; true if there may be more. A trace that cannot be decided is set aside, the others go on."""
