@@ -33,7 +33,8 @@ class Instrumentation:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Library:
     """A client library. `module` in `sys.modules` means that it is in use; where that says too little, a client class
-    of the name `client`, made by it, does. `providers` are the conventions' names on spans of its calls.
+    of the name `client`, made by it, does. `providers` are the conventions' names on spans of its calls; for a library
+    that calls those of many, the dialect of its own spans.
 
     `itself` are the versions that write spans of their own. `instrumentations`: the best first.
     """
@@ -137,7 +138,7 @@ LIBRARIES: Final = (
     Library(
         distribution="litellm",
         module="litellm",
-        providers=(),
+        providers=("litellm",),
         instrumentations=(_openinference("litellm", "0.1.51", ">=1.65"),),
     ),
     Library(

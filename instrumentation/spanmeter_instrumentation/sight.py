@@ -40,7 +40,8 @@ class Sight:
         try:
             for one in facts:
                 if one.call is not None and one.call.role is Role.CALL:
-                    self._providers.add(semconv_provider(one.call.provider))
+                    # LiteLLM calls many providers; its spans are known by their dialect.
+                    self._providers |= {semconv_provider(one.call.provider), one.call.dialect}
                     self._calls_without_usage = self._calls_without_usage or one.call.usage is None
             if time.monotonic() >= self._keep_s:
                 self._keep_s = time.monotonic() + KEEP_EVERY_S

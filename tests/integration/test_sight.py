@@ -17,8 +17,8 @@ PLUGIN = """
 from opentelemetry import trace
 import spanmeter_instrumentation
 spanmeter_instrumentation.start()
-def call(provider="openai", **more):
-    trace.get_tracer("t").start_span("chat", attributes={"gen_ai.operation.name": "chat", "tenant.id": "acme",
+def call(provider="openai", scope="t", **more):
+    trace.get_tracer(scope).start_span("chat", attributes={"gen_ai.operation.name": "chat", "tenant.id": "acme",
         "gen_ai.request.model": "m", "gen_ai.provider.name": provider} | more).end()
 USAGE = {"gen_ai.usage.input_tokens": 10}
 """
@@ -38,6 +38,7 @@ class Host:
         for name, version, code in (
             ("cohere", "5.20.0", ""),
             ("ollama", "0.6.0", ""),
+            ("litellm", "1.110.2", ""),
             ("anthropic", "2.12.0", ""),
             ("boto3", "1.43.0", ""),
             ("botocore", "1.43.0", "class BaseClient: ..."),
@@ -103,6 +104,8 @@ def test_an_instrumentor_that_works_or_calls_that_were_seen(host: Host) -> None:
     said = host.run(instrumented + "import cohere, ollama; call('ollama', **USAGE)")
     assert said == ""
     assert host.unseen() == {}
+    assert "litellm" in host.run("import litellm; call('openai', **USAGE)")
+    assert host.run("import litellm; call('openai', scope='litellm', **USAGE)") == ""
     said = host.run(INSTRUMENTOR + "Made()\nimport cohere")
     assert "cohere" in said
 
