@@ -127,6 +127,23 @@ def test_the_openai_client_under_openai_v2(tmp_path: Path, provider: LocalProvid
     assert_billed(provider, service)
 
 
+def test_streams_under_genai_openai(frameworks: Path) -> None:
+    """Those of tests/integration/test_stream_usage.py, which here has only openai-v2 to run under."""
+    root = PROGRAMS.parents[2]
+    done = subprocess.run(
+        [frameworks / "python", "-m", "pytest", "-q", "-k", "genai-openai", "tests/integration/test_stream_usage.py"],
+        cwd=root,
+        env=clean_environment(os.environ),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMEOUT_S,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert " passed" in done.stdout
+    assert "skipped" not in done.stdout
+
+
 @pytest.mark.parametrize(
     "program",
     ["openai_client.py", "langgraph_agent.py", "litellm_calls.py", "pydantic_ai_agent.py", "openai_agents.py"],
