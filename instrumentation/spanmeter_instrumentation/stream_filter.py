@@ -33,8 +33,8 @@ class _Proxy:
     def __init__(self, wrapped: Any) -> None:
         object.__setattr__(self, "__wrapped__", wrapped)
 
-    @property
-    def __class__(self) -> Any:  # type: ignore[misc]  # for isinstance
+    @property  # type: ignore[misc]  # nobody sets it
+    def __class__(self) -> Any:  # for isinstance
         return self.__wrapped__.__class__
 
     def __getattr__(self, name: str) -> Any:
