@@ -89,7 +89,7 @@ class Snapshot:
             span_id=context.span_id.to_bytes(8, "big"),
             parent_span_id=parent.span_id.to_bytes(8, "big") if parent is not None and parent.is_valid else NO_PARENT,
             parent_is_remote=parent.is_remote if parent is not None else None,
-            name=ended.name,
+            name=str(_encodable(ended.name)),
             start_ns=_time_ns(ended.start_time),
             end_ns=_time_ns(ended.end_time),
             is_error=ended.is_error,

@@ -6,7 +6,7 @@ the application has shut its provider down; and it would keep the application fr
 
 import functools
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from opentelemetry import trace
@@ -144,19 +144,28 @@ class Hooks:
         @functools.wraps(original)
         def end(span: Span, end_time: int | None = None) -> None:
             running = span.end_time is None
+            before = self._before_processors(span) if running else {}
             try:
                 original(span, end_time)
             finally:  # also where one of the application's processors raises
                 if running and span.end_time is not None:
-                    self._ended(span)
+                    self._ended(span, before)
 
         return end
 
-    def _ended(self, span: Span) -> None:
+    def _before_processors(self, span: Span) -> Mapping[str, Any]:
+        """The attributes before the application's processors: those may take away what others are not to see."""
+        try:
+            return whole(span._attributes)
+        except Exception as error:  # a guest does not break its host
+            complain("a span's attributes were read late", error)
+            return {}
+
+    def _ended(self, span: Span, before: Mapping[str, Any]) -> None:
         try:
             ended = self._snapshot.of(
                 span,
-                whole(span._attributes),
+                {**whole(span._attributes), **before},
                 context=own_context(span),
                 parent=span.own_parent if isinstance(span, PrivateSpan) else span.parent,
                 captured=captured_by(span),

@@ -21,7 +21,6 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.outputs import LLMResult
 from opentelemetry import trace
-from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, Status, StatusCode, TraceFlags
@@ -32,7 +31,7 @@ from spanmeter.usage.recognition import find_tenant
 from spanmeter.usage.span import Captured
 from spanmeter_instrumentation.context import captured
 from spanmeter_instrumentation.plugin import plugin
-from spanmeter_instrumentation.private_span import own_context
+from spanmeter_instrumentation.private_span import environment_resource, own_context
 
 log = logging.getLogger("spanmeter.langchain")
 
@@ -218,7 +217,7 @@ def _record(run: _Run, run_id: UUID, attributes: Mapping[str, Any], *, failed: b
         name=f"{run.operation} {run.model}",
         context=context,
         parent=traced,
-        resource=getattr(trace.get_tracer_provider(), "resource", None) or Resource({}),
+        resource=getattr(trace.get_tracer_provider(), "resource", None) or environment_resource(),
         attributes={**asked, **attributes},
         status=Status(StatusCode.ERROR if failed else StatusCode.UNSET),
         start_time=run.start_ns,

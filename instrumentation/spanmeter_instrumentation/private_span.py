@@ -12,7 +12,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Span
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import NoOpTracer, SpanContext, SpanKind, Tracer
+from opentelemetry.trace import NonRecordingSpan, NoOpTracer, SpanContext, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.util.types import AnyValue
 
 from spanmeter_instrumentation.complaints import complain
@@ -74,12 +74,17 @@ class PrivateSpan(Span):
         return self.end_time is None and not asking.depth
 
     def set_attribute(self, key: str, value: AnyValue) -> None:
-        if key in self._keys and self.end_time is None:
-            super().set_attribute(key, value)
+        self.set_attributes({key: value} if isinstance(key, str) else {})
 
     def set_attributes(self, attributes: Mapping[str, AnyValue]) -> None:
-        if self.end_time is None:
-            super().set_attributes({key: value for key, value in attributes.items() if key in self._keys})
+        if self.end_time is None and isinstance(attributes, Mapping):
+            super().set_attributes(
+                {
+                    key: known
+                    for key, value in attributes.items()
+                    if key in self._keys and (known := _known(value)) is not None
+                }
+            )
 
     def end(self, end_time: int | None = None) -> None:
         if self.end_time is None:  # again is no mistake where nothing was recorded
@@ -89,9 +94,11 @@ class PrivateSpan(Span):
         if self.end_time is None:
             super().update_name(name)
 
-    def set_status(self, *arguments: Any, **named: Any) -> None:
-        if self.end_time is None:
-            super().set_status(*arguments, **named)
+    def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
+        """Whether it failed, without the words."""
+        code = status.status_code if isinstance(status, Status) else status
+        if self.end_time is None and isinstance(code, StatusCode):
+            super().set_status(code)
 
     def add_event(self, *_: Any, **__: Any) -> None:
         """Nothing that is billed is in an event."""
@@ -101,6 +108,30 @@ class PrivateSpan(Span):
 
     def record_exception(self, *_: Any, **__: Any) -> None:
         """Nor in a stack trace, which is dear."""
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        # The SDK would ask the exception for its text, which may raise.
+        if error is not None:
+            self.set_status(StatusCode.ERROR)
+        self.end()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copied or sent to another process, it is what the application would have had."""
+        return NonRecordingSpan, (self.get_span_context(),)
+
+
+def _known(value: object) -> AnyValue | None:
+    """In a form that the SDK takes without a word in the application's log; None for what cannot be told."""
+    if isinstance(value, str | bool | int | float | bytes | None):
+        return value
+    if isinstance(value, list | tuple):
+        return tuple(map(_known, value))
+    if isinstance(value, Mapping):
+        return {name: _known(one) for name, one in value.items() if isinstance(name, str) and name}
+    try:
+        return str(value)  # an identifier that is an object of its own, as a UUID is
+    except Exception:
+        return None
 
 
 def own_context(span: trace.Span) -> SpanContext:
@@ -172,7 +203,7 @@ class PrivateTracer(Tracer):
             )
         except Exception as error:
             complain("a span was not metered", error)
-            return trace.NonRecordingSpan(shown)
+            return NonRecordingSpan(shown)
 
 
 class Recording(Protocol):

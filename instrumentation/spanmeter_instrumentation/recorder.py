@@ -1,6 +1,7 @@
 """Ended spans to the journal on disk, off the application's threads."""
 
 import logging
+import multiprocessing
 import queue
 import threading
 import time
@@ -54,7 +55,8 @@ class Recorder:
         self._begin_lock = threading.RLock()
 
     def take(self, ended: Ended) -> None:
-        """Never waits for the disk unless SPANMETER_FLUSH_MS is 0; safe in signal handlers and finalisers."""
+        """Waits for the disk only where SPANMETER_FLUSH_MS is 0, and in children of multiprocessing; safe in signal
+        handlers and finalisers."""
         run = self._run or self._begin()
         if run is None:
             return
@@ -63,7 +65,7 @@ class Recorder:
             complain(f"SPANS ARE LOST: {MOST_WAITING} wait for a disk that cannot be written")
             return
         waiting.append(ended)
-        if run.at_once or self._finished:
+        if run.at_once or self._finished or (run.may_be_cut_off and isinstance(ended, EndedSpan)):
             if not run.write():
                 run.ring()
         elif not run.rung:
@@ -152,6 +154,8 @@ class _Run:
         self._entries = entries
         self._sight = sight
         self.at_once = settings.flush_ms == 0
+        # `with Pool() as pool:` sends its workers SIGTERM as soon as they have answered: nothing runs in them after.
+        self.may_be_cut_off = multiprocessing.parent_process() is not None
         self.waiting: deque[Ended] = deque()
         self.rung = False
         # queue.SimpleQueue and deque: `put` and `append` may be interrupted by themselves, a lock may not.

@@ -6,14 +6,7 @@ Everything else is passed through to the object inside, whatever it is: the clie
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Self
-
-import wrapt
-
-if TYPE_CHECKING:
-    _Proxy = wrapt.ObjectProxy[Any]
-else:  # wrapt 1 has no parameters for it
-    _Proxy = wrapt.ObjectProxy
+from typing import Any, Self
 
 
 def is_extra(chunk: Any) -> bool:
@@ -29,6 +22,29 @@ def without_null(chunk: Any) -> Any:
         with suppress(AttributeError):
             chunk.model_fields_set.discard("usage")
     return chunk
+
+
+class _Proxy:
+    """In every other respect the object inside. Not of wrapt: its proxies have a length and can be iterated whatever is
+    inside, and some frameworks look for that before they look at what they were given."""
+
+    __wrapped__: Any
+
+    def __init__(self, wrapped: Any) -> None:
+        object.__setattr__(self, "__wrapped__", wrapped)
+
+    @property  # type: ignore[misc]  # nobody sets it
+    def __class__(self) -> Any:  # for isinstance
+        return self.__wrapped__.__class__
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(object.__getattribute__(self, "__wrapped__"), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.__wrapped__, name, value)
+
+    def __repr__(self) -> str:
+        return repr(self.__wrapped__)
 
 
 class Stream(_Proxy):

@@ -287,6 +287,26 @@ OpenAIInstrumentor().instrument()
             assert world.billed() == truth_of(provider, "acme")
         assert world.outcomes()["billed: call"] == 6
 
+    @pytest.mark.parametrize("provider_set", [True, False], ids=["traced", "without a tracer provider"])
+    def test_beside_an_instrumentation_whose_spans_have_a_tenant_too(self, world: World, provider_set: bool) -> None:
+        """A stream's two records share neither a response id nor a trace: time, counts and service are what they have
+        in common, and the service of a process without a provider is that of its environment."""
+        pytest.importorskip("opentelemetry.instrumentation.openai_v2", reason="is not here")
+        plugin = """
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.instrumentation.openai_v2 import OpenAIInstrumentor
+import spanmeter_instrumentation
+spanmeter_instrumentation.start()
+OpenAIInstrumentor().instrument()
+"""
+        if provider_set:
+            plugin += "trace.set_tracer_provider(TracerProvider())\n"
+        with LocalProvider() as provider:
+            world.run(plugin + BEGIN + OPENAI + self.CALLS, PROVIDER=provider.url, SPANMETER_DEFAULT_SUBJECT="acme")
+            assert world.billed() == truth_of(provider, "acme")
+        assert world.outcomes()["billed: call"] == 6
+
     def test_the_tenant_of_the_trace(self, world: World) -> None:
         plugin = """
 from opentelemetry import trace

@@ -238,6 +238,12 @@ class TestAGuestDoesNotBreakItsHost:
         host.finish()
         assert set(host.tokens()) == {(who, what) for who in ("é\ufffd", "bolt") for what in ("input", "output")}
 
+    def test_a_name_that_is_none(self, folder: Path) -> None:
+        host = Host(folder)
+        host.tracer.start_span(None, attributes=CHAT | {"tenant.id": "acme"}).end()  # type: ignore[arg-type]
+        host.finish()
+        assert host.tokens() == {("acme", "input"): 10, ("acme", "output"): 5}
+
     def test_an_endpoint_that_is_none_is_told_at_the_start(self, folder: Path) -> None:
         with pytest.raises(SettingsError, match="SPANMETER_ENDPOINT"):
             Host(folder, {"SPANMETER_ENDPOINT": "ftp://example.org"})

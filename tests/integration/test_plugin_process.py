@@ -184,3 +184,16 @@ class TestFork:
         assert done.returncode == 0, done.stderr
         finish(folder)
         assert billed(folder) == {"billed": 4}
+
+    def test_a_pool_that_is_ended_by_sigterm_as_soon_as_it_has_answered(self, folder: Path) -> None:
+        """What `with Pool() as pool:` does when its block is left: no worker has time for anything more."""
+        code = INSTRUMENTED + (
+            "import multiprocessing\n"
+            "context = multiprocessing.get_context('fork')\n"
+            "for _ in range(3):\n"
+            "    with context.Pool(2) as pool: pool.map(call, ['chat'] * 4)\n"
+        )
+        done = run(code, folder)
+        assert (done.returncode, done.stderr) == (0, "")
+        finish(folder)
+        assert billed(folder) == {"billed": 12}

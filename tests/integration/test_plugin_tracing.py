@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from opentelemetry import context as otel_context
 from opentelemetry import trace
+from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.propagate import inject
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanLimits, SpanProcessor, TracerProvider
@@ -322,6 +323,31 @@ def test_a_private_span_keeps_no_text(recorder: Recorder) -> None:
         span.end()
     finally:
         hooks.remove()
+
+
+class _Redacting(SpanProcessor):
+    """Takes away what the exporters behind it are not to see: on the span itself, as such processors do."""
+
+    def on_end(self, span: ReadableSpan) -> None:
+        assert isinstance(span._attributes, BoundedAttributes)
+        span._attributes._dict.clear()
+        span._attributes._dict["redacted"] = True
+
+
+def test_a_processor_that_redacts_rewrites_no_bill(folder: Path, recorder: Recorder) -> None:
+    hooks = Hooks(recorder.snapshot, recorder.take)
+    assert hooks.install()
+    try:
+        provider = TracerProvider(shutdown_on_exit=False)
+        provider.add_span_processor(_Redacting())
+        span = provider.get_tracer("llm").start_span("chat", attributes=chat(0) | {"tenant.id": "acme"})
+        span.end()
+    finally:
+        hooks.remove()
+    recorder.finish()
+    assert isinstance(span, ReadableSpan)
+    assert dict(span.attributes or {}) == {"redacted": True}
+    assert metered(folder) == {("acme", "input"): 10, ("acme", "output"): 1}
 
 
 def test_an_sdk_of_another_make_is_left_alone(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:

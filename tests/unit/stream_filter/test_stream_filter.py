@@ -1,5 +1,17 @@
 """The chunk that is taken out, of streams and of bytes in any pieces."""
 
+import inspect
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+    Sized,
+)
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spanmeter_instrumentation.stream_filter import Response, is_extra
+from spanmeter_instrumentation.stream_filter import AsyncResponse, AsyncStream, Response, Stream, is_extra
 
 KEPT = 'data: {"choices": [{"delta": {"content": "é\\u2028"}}], "usage": null}'
 EXTRA = 'data: {"choices": [], "usage": {"prompt_tokens": 1}}'
@@ -67,3 +79,51 @@ def test_what_is_not_whole_is_passed_on() -> None:
 )
 def test_which_is_the_extra_one(chunk: object, extra: bool) -> None:
     assert is_extra(chunk) is extra
+
+
+class Inner:
+    """As the client's stream: `response` and more beside the iteration."""
+
+    response = "the HTTP response"
+
+    def __iter__(self) -> Iterator[int]:
+        return iter((1, 2))
+
+    def __next__(self) -> int:
+        return 1
+
+    def close(self) -> str:
+        return "closed"
+
+
+class AsyncInner:
+    async def __aiter__(self) -> AsyncIterator[int]:
+        yield 1
+
+    async def __anext__(self) -> int:
+        return 1
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner"),
+    [(Stream, Inner()), (AsyncStream, AsyncInner()), (Response, Answer([])), (AsyncResponse, Answer([]))],
+)
+def test_frameworks_that_ask_what_it_is_are_told_what_is_inside(outer: Callable[[Any], Any], inner: object) -> None:
+    """Some look before they iterate, await or measure what a client gave them."""
+    wrapped = outer(inner)
+    kinds = (Iterable, Iterator, AsyncIterable, AsyncIterator, Awaitable, Sized, Sequence, Mapping, Callable)
+    assert isinstance(wrapped, type(inner))
+    assert [isinstance(wrapped, kind) for kind in kinds] == [isinstance(inner, kind) for kind in kinds]  # type: ignore[arg-type]
+    assert inspect.isawaitable(wrapped) is inspect.isawaitable(inner)
+    for name in ("__iter__", "__aiter__", "__len__", "__getitem__", "__call__", "__await__"):
+        assert hasattr(wrapped, name) is hasattr(inner, name), name
+
+
+def test_everything_else_is_that_of_what_is_inside() -> None:
+    inner = Inner()
+    stream = Stream(inner)
+    assert (stream.response, stream.close(), bool(stream)) == ("the HTTP response", "closed", True)
+    stream.response = "another"
+    assert inner.response == "another"
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = stream.nothing
