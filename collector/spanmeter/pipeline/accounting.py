@@ -159,30 +159,37 @@ class _Round:
         self, traces: Mapping[bytes, Trace], recorded: Mapping[Key, Recorded], recent: RecentCalls | None
     ) -> None:
         """`recorded` is what earlier decisions on these traces came to."""
-        twins = self._twins(traces, recent) if recent is not None else {}
+        twins, their_traces = self._twins(traces, recent) if recent is not None else ({}, {})
         self._older = {key: was for key, (_, was) in twins.items()}
         billed = {
             key: was.identity for key, was in (*recorded.items(), *self._older.items()) if was.outcome is Outcome.BILLED
         }
         older = [span for span, _ in twins.values()]
-        self.bill(decide(traces, billed=billed, rules=self._rules.decisions, older=older))
+        self.bill(
+            decide(traces, billed=billed, rules=self._rules.decisions, older=older, older_traces=their_traces)
+        )
 
-    def _twins(self, traces: Mapping[bytes, Trace], recent: RecentCalls) -> Mapping[Key, tuple[SpanFacts, Recorded]]:
+    def _twins(
+        self, traces: Mapping[bytes, Trace], recent: RecentCalls
+    ) -> tuple[Mapping[Key, tuple[SpanFacts, Recorded]], Mapping[bytes, Trace]]:
         """Calls of other traces, decided a short while ago, that could be one of these seen by another
-        instrumentation, with their records."""
+        instrumentation, with their records; and those traces, which may say whose they are."""
         like: dict[Key, list[SpanFacts]] = {}
         for span, key in recent.twins(span for trace in traces.values() for span in trace.calls_of_models()):
             if key[0] not in traces:
                 like.setdefault(key, []).append(span)
         if not like:
-            return {}
-        found = {}
+            return {}, {}
+        found, their_traces = {}, {}
         for trace_id, memory in self._ledger.memories({trace_id for trace_id, _ in like}).items():
             for facts in memory.facts:
                 key, was = (trace_id, facts.span_id), memory.outcomes.get(facts.span_id)
                 if was is not None and is_call(facts) and any(may_be_twins(facts, span) for span in like.get(key, ())):
                     found[key] = facts, was
-        return found
+                    if trace_id not in their_traces:
+                        known = {facts.span_id: facts for facts in memory.facts}
+                        their_traces[trace_id] = Trace(facts=known, links=memory.links)
+        return found, their_traces
 
     def _load(self, trace_id: bytes) -> TraceMemory | None:
         """The memory of a trace of an earlier round, to be changed and stored again."""

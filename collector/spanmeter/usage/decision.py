@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from spanmeter.usage.attribution import Attribution, Where, attribute
 from spanmeter.usage.call import LlmCall, Role, SpanFacts, Usage
@@ -49,6 +50,8 @@ class DecisionRules:
     bill_estimates: bool = False
 
 
+_NO_TRACES: Mapping[bytes, Trace] = MappingProxyType({})
+
 # Looked up once: in Python 3.11 an enum's member costs a call of a function.
 _BILLED_OWN = Outcome.BILLED, Reason.OWN_CALL
 
@@ -65,18 +68,20 @@ def decide(
     billed: Mapping[Key, str],
     rules: DecisionRules,
     older: Iterable[SpanFacts] = (),
+    older_traces: Mapping[bytes, Trace] = _NO_TRACES,
 ) -> list[Decision]:
-    """Decide every LLM span of `traces`; of `older` calls, decided before in other traces, those that share a call.
+    """Decide every LLM span of `traces`; of `older` calls, decided before in `older_traces`, those that share a call.
 
     Depends on nothing but its arguments, and not on the order in which the spans arrived. `billed` has the identities
     of spans billed by earlier decisions: they stand for their call.
     """
-    grouping = group_calls(traces, older=older)
+    grouping = group_calls(traces, older=older, older_traces=older_traces)
+    around = {**older_traces, **traces}
     held = carried_over(span for group in grouping.groups for span in group.members.values())
     decisions = [_decide_alone(span, traces[span.trace_id], billed=billed, rules=rules) for span in grouping.alone]
     for group in grouping.groups:
         if any(key[0] in traces for key in group.members):
-            decisions += _decide_group(group, traces, billed=billed, rules=rules)
+            decisions += _decide_group(group, around, billed=billed, rules=rules)
     if held:
         decisions = _once_a_loop(decisions, held, billed)
     decisions += [_decide_summed_call(span, billed) for span in grouping.sums]
@@ -202,9 +207,10 @@ def _is_part_of_billed(span: SpanFacts, trace: Trace | None, billed: Mapping[Key
 
 def _standing(
     span: SpanFacts, traces: Mapping[bytes, Trace], billed: Mapping[Key, str]
-) -> tuple[bool, bool, bool, bool, int, bool, int, bytes, bytes]:
-    """The greatest stands for its call: billed already, else with counts, measured rather than guessed, in its own
-    place, furthest inside, with the provider's id, with most parts told apart. Ids decide between equals."""
+) -> tuple[bool, bool, bool, bool, bool, int, bool, int, bytes, bytes]:
+    """The greatest stands for its call: billed already, else with counts, measured rather than guessed, of the prompt
+    too, in its own place, furthest inside, with the provider's id, with most parts told apart. Ids decide between
+    equals."""
     call = call_of(span)
     trace = traces.get(span.trace_id)
     depth = sum(1 for _ in trace.ancestors(span)) if trace is not None else 0
@@ -213,6 +219,7 @@ def _standing(
         key_of(span) in billed,
         call.usage is not None,
         not call.estimated,
+        call.usage is not None and call.usage.all_input > 0,
         not call.mixes_up,
         depth if _has_call_above(span, trace) else 0,
         is_specific(call.response_id),

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from types import MappingProxyType
 
 from spanmeter.usage.call import LlmCall, SpanFacts, Usage
 from spanmeter.usage.identity import is_specific
@@ -19,6 +20,8 @@ SLACK_NS = 5_000_000
 """Clocks of one process read at different places: a span inside another may stick out by so much."""
 
 MOST_NEIGHBOURS = 64
+
+_NO_TRACES: Mapping[bytes, Trace] = MappingProxyType({})
 
 Key = tuple[bytes, bytes]
 """Trace id and span id."""
@@ -63,26 +66,36 @@ def call_of(span: SpanFacts) -> LlmCall:
     return span.call
 
 
-def group_calls(traces: Mapping[bytes, Trace], *, older: Iterable[SpanFacts] = ()) -> Grouping:
+def group_calls(
+    traces: Mapping[bytes, Trace],
+    *,
+    older: Iterable[SpanFacts] = (),
+    older_traces: Mapping[bytes, Trace] = _NO_TRACES,
+) -> Grouping:
     """Group the calls of these traces, and with them `older` calls of other traces, decided before.
 
     The result depends on the set of spans, not on their order.
     """
     older = list(older)
     alone, entangled = _told_apart(traces, older)
-    grouping = group_entangled([*entangled, *older], traces) if entangled else Grouping([], [], [])
+    grouping = Grouping([], [], [])
+    if entangled:
+        grouping = group_entangled([*entangled, *older], traces, around={**older_traces, **traces})
     grouping.alone = alone
     return grouping
 
 
-def group_entangled(calls: Sequence[SpanFacts], traces: Mapping[bytes, Trace]) -> Grouping:
-    """Group calls of which any may record the same call as any other."""
+def group_entangled(
+    calls: Sequence[SpanFacts], traces: Mapping[bytes, Trace], *, around: Mapping[bytes, Trace]
+) -> Grouping:
+    """Group calls of which any may record the same call as any other. `around` are the traces of all of them, `traces`
+    those that are decided now."""
     calls = sorted(calls, key=lambda span: (span.trace_id not in traces, span.start_ns, span.trace_id, span.span_id))
     joined = _Joined(calls)
     _join_responses(calls, joined)
     sums = _join_nested(calls, traces, joined)
     summed = {key_of(span) for span in sums}
-    _join_side_by_side([span for span in calls if key_of(span) not in summed], traces, joined)
+    _join_side_by_side([span for span in calls if key_of(span) not in summed], around, joined)
     groups, sums = [], []
     for group in joined.groups():
         if summed & group.members.keys():  # further records of the sum are sums too
@@ -340,7 +353,7 @@ def may_be_twins(one: SpanFacts, other: SpanFacts) -> bool:
     """Whether two calls of different traces may be one, seen by two instrumentations of a service."""
     return (
         one.service == other.service
-        and _equal_counts(call_of(one).usage, call_of(other).usage)
+        and _alike(call_of(one).usage, call_of(other).usage)
         and side_by_side(one, other)
     )
 
@@ -383,6 +396,13 @@ def _models(span: SpanFacts) -> tuple[str, ...]:
 
 def _equal_counts(one: Usage | None, other: Usage | None) -> bool:
     return (one.all_input, one.all_output) == (other.all_input, other.all_output) if one and other else one is other
+
+
+def _alike(one: Usage | None, other: Usage | None) -> bool:
+    """Equal counts, as far as both prompts are known."""
+    if one is None or other is None or one.all_output != other.all_output:
+        return False
+    return one.all_input == other.all_input or not one.all_input or not other.all_input
 
 
 def _can_agree(outer: Usage, inner: Usage | None) -> bool:
