@@ -165,9 +165,7 @@ class _Round:
             key: was.identity for key, was in (*recorded.items(), *self._older.items()) if was.outcome is Outcome.BILLED
         }
         older = [span for span, _ in twins.values()]
-        self.bill(
-            decide(traces, billed=billed, rules=self._rules.decisions, older=older, older_traces=their_traces)
-        )
+        self.bill(decide(traces, billed=billed, rules=self._rules.decisions, older=older, older_traces=their_traces))
 
     def _twins(
         self, traces: Mapping[bytes, Trace], recent: RecentCalls

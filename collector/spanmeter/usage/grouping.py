@@ -352,9 +352,7 @@ def _distance_ns(one: SpanFacts, other: SpanFacts) -> int:
 def may_be_twins(one: SpanFacts, other: SpanFacts) -> bool:
     """Whether two calls of different traces may be one, seen by two instrumentations of a service."""
     return (
-        one.service == other.service
-        and _alike(call_of(one).usage, call_of(other).usage)
-        and side_by_side(one, other)
+        one.service == other.service and _alike(call_of(one).usage, call_of(other).usage) and side_by_side(one, other)
     )
 
 
