@@ -1,6 +1,6 @@
 """The decision on traces: for each LLM span one outcome, and who is billed for what."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -77,22 +77,42 @@ def decide(
     """
     grouping = group_calls(traces, older=older, older_traces=older_traces)
     around = {**older_traces, **traces}
-    held = carried_over(span for group in grouping.groups for span in group.members.values())
+    records = {key: span for group in grouping.groups for key, span in group.members.items()}
+    held = carried_over(records.values())
+    stands: dict[Key, SpanFacts] = {}
     decisions = [_decide_alone(span, traces[span.trace_id], billed=billed, rules=rules) for span in grouping.alone]
     for group in grouping.groups:
         if any(key[0] in traces for key in group.members):
-            decisions += _decide_group(group, around, billed=billed, rules=rules)
+            made = _decide_group(group, around, billed=billed, rules=rules)
+            decisions += made
+            stands.update(dict.fromkeys(group.members, records[key_of(made[-1].span)]))
     if held:
-        decisions = _once_a_loop(decisions, held, billed)
+        within = {
+            key_of(before): later
+            for later, before in held.items()
+            if later in billed or _covers(stands.get(later, records[later]), records[later])
+        }
+        elsewhere = {key for key, span in stands.items() if key_of(span) != key and key_of(span) not in within}
+        decisions = _once_a_loop(decisions, held, within, elsewhere=elsewhere, billed=billed)
     decisions += [_decide_summed_call(span, billed) for span in grouping.sums]
     for trace in traces.values():
         decisions += _decide_others(trace, billed=billed, rules=rules)
     return sorted(decisions, key=lambda one: (one.span.start_ns, one.span.trace_id, one.span.span_id))
 
 
-def _once_a_loop(decisions: list[Decision], held: Mapping[Key, SpanFacts], billed: Mapping[Key, str]) -> list[Decision]:
-    """The last call of a loop stands for all of it, but for what was billed before it came."""
-    within = {key_of(before): later for later, before in held.items()}
+def _once_a_loop(
+    decisions: list[Decision],
+    held: Mapping[Key, SpanFacts],
+    within: Mapping[Key, Key],
+    *,
+    elsewhere: Collection[Key],
+    billed: Mapping[Key, str],
+) -> list[Decision]:
+    """The last call of a loop stands for all of it, but for what was billed before it came, or is by another span.
+
+    `within` has the later call in which a call is billed: not where another record, with the counts of that one alone,
+    stands for it. `elsewhere` are those for which another span stands that is not within a later one itself.
+    """
     settled = []
     for decision in decisions:
         key = key_of(decision.span)
@@ -105,11 +125,17 @@ def _once_a_loop(decisions: list[Decision], held: Mapping[Key, SpanFacts], bille
             settled.append(part)
         else:
             before = held.get(key)
-            while before is not None and key_of(before) not in billed:
+            while before is not None and key_of(before) not in billed and key_of(before) not in elsewhere:
                 before = held.get(key_of(before))
             usage = call_of(before).usage if before is not None else None
             settled.append(replace(decision, billed_before=usage or Usage()))
     return settled
+
+
+def _covers(whole: SpanFacts, part: SpanFacts) -> bool:
+    """Whether one reports no fewer tokens than the other."""
+    usage, other = call_of(whole).usage or Usage(), call_of(part).usage or Usage()
+    return usage.all_input >= other.all_input and usage.all_output >= other.all_output
 
 
 def _decide_summed_call(span: SpanFacts, billed: Mapping[Key, str]) -> Decision:

@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from spanmeter.usage.call import LlmCall, SpanFacts, Usage
 from spanmeter.usage.identity import is_specific
+from spanmeter.usage.loops import carried_over
 from spanmeter.usage.models import same_model
 from spanmeter.usage.trace import Trace, is_call
 
@@ -214,7 +215,9 @@ def _join_responses(calls: Sequence[SpanFacts], joined: _Joined) -> None:
 
 def _join_nested(calls: Sequence[SpanFacts], traces: Mapping[bytes, Trace], joined: _Joined) -> list[SpanFacts]:
     """A call inside a call of the same model is the same call seen from further inside, if their counts can agree; an
-    outer call whose counts cover several inner ones is their sum. Returns those sums."""
+    outer call whose counts cover several inner ones is their sum. Returns those sums. A call that reports those before
+    it too (see `loops`) is also compared by what it adds to them."""
+    carried = carried_over(calls)
     inside: dict[Key, list[SpanFacts]] = defaultdict(list)
     outer_of: dict[Key, SpanFacts] = {}
     for span in calls:
@@ -242,7 +245,9 @@ def _join_nested(calls: Sequence[SpanFacts], traces: Mapping[bytes, Trace], join
             elif usage is None and counted:
                 joined.join(counted[-1], outer, Bond.NESTED)
         elif len(counted) == 1:
-            if _can_agree(usage, call_of(counted[0]).usage) or call_of(outer).estimated:
+            own = usage.less(call_of(carried[key]).usage or Usage()) if key in carried else usage
+            inner_usage = call_of(counted[0]).usage
+            if _can_agree(usage, inner_usage) or _can_agree(own, inner_usage) or call_of(outer).estimated:
                 joined.join(counted[0], outer, Bond.NESTED)
         else:
             same = [span for span in counted if _equal_counts(usage, call_of(span).usage)]
