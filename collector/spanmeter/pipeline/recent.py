@@ -56,7 +56,7 @@ class RecentCalls:
 
     def twins(self, spans: Iterable[SpanFacts]) -> Iterator[tuple[SpanFacts, Key]]:
         """Of `spans`, each with the calls of other traces that could be the same one, seen by another instrumentation,
-        as far as counts and times tell."""
+        as far as counts and times tell; and with what its own has seen like that, which may be their record."""
         for span in spans:
             usage = span.call.usage if span.call is not None else None
             if span.call is None or usage is None:
@@ -65,11 +65,19 @@ class RecentCalls:
             if scopes <= {span.scope}:
                 continue
             from_ns, to_ns = reach_ns(span), reach_end_ns(span)
+            own: list[Key] = []
+            has_others = False
             prompts = (usage.all_input, 0) if usage.all_input else (ANY_PROMPT,)
-            for scope, prompt in itertools.product(scopes - {span.scope}, prompts):
+            for scope, prompt in itertools.product(scopes, prompts):
                 alike = hash((span.service, scope, prompt, usage.all_output))
                 for calls in (self._young, self._old):
                     for record in calls.get(alike, ())[-MOST_ALIKE:]:
                         trace_id, span_id, began_ns, ended_ns = _RECORD.unpack(record)
                         if trace_id != span.trace_id and began_ns <= to_ns and from_ns <= ended_ns:
+                            if scope == span.scope:
+                                own.append((trace_id, span_id))
+                                continue
+                            has_others = True
                             yield span, (trace_id, span_id)
+            if has_others:
+                yield from ((span, key) for key in own)

@@ -51,6 +51,7 @@ class DecisionRules:
 
 
 _NO_TRACES: Mapping[bytes, Trace] = MappingProxyType({})
+_NO_IDENTITIES: Mapping[Key, str] = MappingProxyType({})
 
 # Looked up once: in Python 3.11 an enum's member costs a call of a function.
 _BILLED_OWN = Outcome.BILLED, Reason.OWN_CALL
@@ -69,13 +70,14 @@ def decide(
     rules: DecisionRules,
     older: Iterable[SpanFacts] = (),
     older_traces: Mapping[bytes, Trace] = _NO_TRACES,
+    older_identities: Mapping[Key, str] = _NO_IDENTITIES,
 ) -> list[Decision]:
     """Decide every LLM span of `traces`; of `older` calls, decided before in `older_traces`, those that share a call.
 
     Depends on nothing but its arguments, and not on the order in which the spans arrived. `billed` has the identities
-    of spans billed by earlier decisions: they stand for their call.
+    of spans billed by earlier decisions: they stand for their call. `older_identities` name the calls of `older` ones.
     """
-    grouping = group_calls(traces, older=older, older_traces=older_traces)
+    grouping = group_calls(traces, older=older, older_traces=older_traces, older_identities=older_identities)
     around = {**older_traces, **traces}
     records = {key: span for group in grouping.groups for key, span in group.members.items()}
     held = carried_over(records.values())
@@ -84,7 +86,7 @@ def decide(
     for group in grouping.groups:
         if any(key[0] in traces for key in group.members):
             made = _decide_group(group, around, billed=billed, rules=rules)
-            decisions += made
+            decisions += [one for one in made if not _is_known(one, older_identities)]
             stands.update(dict.fromkeys(group.members, records[key_of(made[-1].span)]))
     if held:
         within = {
@@ -132,6 +134,12 @@ def _once_a_loop(
     return settled
 
 
+def _is_known(decision: Decision, older_identities: Mapping[Key, str]) -> bool:
+    """Whether an older span was a duplicate of the same call before."""
+    is_duplicate = decision.outcome is Outcome.DUPLICATE
+    return is_duplicate and older_identities.get(key_of(decision.span)) == decision.identity
+
+
 def _covers(whole: SpanFacts, part: SpanFacts) -> bool:
     """Whether one reports no fewer tokens than the other."""
     usage, other = call_of(whole).usage or Usage(), call_of(part).usage or Usage()
@@ -149,11 +157,13 @@ def _decide_group(
     group: Group, traces: Mapping[bytes, Trace], *, billed: Mapping[Key, str], rules: DecisionRules
 ) -> list[Decision]:
     standing = max(group.members.values(), key=lambda span: _standing(span, traces, billed))
+    identity = billed.get(key_of(standing)) or _identity(standing, group)
     decisions = [
         Decision(
             span=span,
             outcome=Outcome.DUPLICATE,
             reason=_DUPLICATE[group.bonds.get(key, group.bonds.get(key_of(standing), Bond.SAME_RESPONSE))],
+            identity=identity,
             same_as=standing.span_id,
         )
         for key, span in group.members.items()
@@ -161,7 +171,6 @@ def _decide_group(
     ]
     if call_of(standing).usage is None:
         return [*decisions, _unmetered(standing)]
-    identity = billed.get(key_of(standing)) or _identity(standing, group)
     attribution = _attribution(standing, group, traces, rules)
     outcome, reason = _outcome(standing, attribution, traces.get(standing.trace_id), billed=billed, rules=rules)
     merged = _merged(standing, group)

@@ -22,10 +22,11 @@ SLACK_NS = 5_000_000
 
 MOST_NEIGHBOURS = 64
 
-_NO_TRACES: Mapping[bytes, Trace] = MappingProxyType({})
-
 Key = tuple[bytes, bytes]
 """Trace id and span id."""
+
+_NO_TRACES: Mapping[bytes, Trace] = MappingProxyType({})
+_NO_IDENTITIES: Mapping[Key, str] = MappingProxyType({})
 
 
 class Bond(IntEnum):
@@ -72,8 +73,10 @@ def group_calls(
     *,
     older: Iterable[SpanFacts] = (),
     older_traces: Mapping[bytes, Trace] = _NO_TRACES,
+    older_identities: Mapping[Key, str] = _NO_IDENTITIES,
 ) -> Grouping:
-    """Group the calls of these traces, and with them `older` calls of other traces, decided before.
+    """Group the calls of these traces, and with them `older` calls of other traces, decided before; what was found to
+    record one call then, by `older_identities`, still does.
 
     The result depends on the set of spans, not on their order.
     """
@@ -81,18 +84,28 @@ def group_calls(
     alone, entangled = _told_apart(traces, older)
     grouping = Grouping([], [], [])
     if entangled:
-        grouping = group_entangled([*entangled, *older], traces, around={**older_traces, **traces})
+        grouping = group_entangled(
+            [*entangled, *older], traces, around={**older_traces, **traces}, known=older_identities
+        )
     grouping.alone = alone
     return grouping
 
 
 def group_entangled(
-    calls: Sequence[SpanFacts], traces: Mapping[bytes, Trace], *, around: Mapping[bytes, Trace]
+    calls: Sequence[SpanFacts],
+    traces: Mapping[bytes, Trace],
+    *,
+    around: Mapping[bytes, Trace],
+    known: Mapping[Key, str] = _NO_IDENTITIES,
 ) -> Grouping:
     """Group calls of which any may record the same call as any other. `around` are the traces of all of them, `traces`
-    those that are decided now."""
+    those that are decided now, `known` the calls that some were found to record before."""
     calls = sorted(calls, key=lambda span: (span.trace_id not in traces, span.start_ns, span.trace_id, span.span_id))
     joined = _Joined(calls)
+    first: dict[str, SpanFacts] = {}
+    for span in calls:
+        if key_of(span) in known:
+            joined.join(first.setdefault(known[key_of(span)], span), span, Bond.SIDE_BY_SIDE)
     _join_responses(calls, joined)
     sums = _join_nested(calls, traces, joined)
     summed = {key_of(span) for span in sums}

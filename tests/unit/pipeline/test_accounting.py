@@ -1,4 +1,5 @@
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -257,6 +258,17 @@ class TestTwinsInOtherTraces:
         guess = [carrier(1, "acme"), facts(2, parent=1, scope="one", call=llm_call(estimated=True))]
         measured = [facts(2, trace=2, scope="two")]
         assert self.bill(guess, measured) == self.bill(measured, guess) == [("acme", 5), ("acme", 10)]
+
+    @pytest.mark.parametrize("inside", [True, False])
+    def test_one_that_has_its_twin_already_takes_no_other(self, inside: bool) -> None:
+        """Two calls of equal counts at the same time, of which the second instrumentation saw one."""
+        seen = facts(1, tenant="acme", scope="one")
+        other = facts(2, tenant="acme", scope="two", parent=int(inside), start_ns=seen.start_ns, end_ns=seen.end_ns)
+        alone = facts(1, trace=3, tenant="acme", scope="one")
+        twin = other if inside else replace(other, trace_id=trace_id(2))
+        apart = [[seen, twin]] if inside else [[twin], [seen]]
+        for rounds in ([*apart, [alone]], [[alone], [seen, twin]], [[seen, twin, alone]]):
+            assert self.bill(*rounds) == [("acme", 5), ("acme", 5), ("acme", 10), ("acme", 10)]
 
     @pytest.mark.parametrize("traces", [(1, 2), (2, 1)])
     def test_one_whose_prompt_is_unknown(self, traces: tuple[int, int]) -> None:
