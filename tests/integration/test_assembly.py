@@ -208,6 +208,26 @@ class TestJournal:
         assert plant.journal.depth() == 0
         assert read_status(plant.database).balanced
 
+    def test_a_store_that_fails_beside_a_trace_that_cannot_be_decided_loses_nothing(
+        self, plant: Plant, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        plant.take(*(facts(1, trace=number, tenant="acme") for number in range(1, 5)))
+        plant.settle()
+        plant.clock.advance(QUIET_S)
+
+        def fail(self: SqliteLedger, settlement: Settlement, *, now_ns: int, deliver: bool) -> None:
+            if len(settlement.memories) == 4:
+                raise ValueError("one of them")
+            raise StoreError("full")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(SqliteLedger, "settle", fail)
+            with pytest.raises(StoreError):
+                plant.assembler.step()
+        plant.run(1)
+        assert len(plant.bodies()) == 8
+        assert plant.journal.depth() == 0
+
 
 def story(plant: Plant, kill: Callable[[int], bool]) -> None:
     """Spans of some traces arrive over time; the assembler is killed wherever `kill` says so."""

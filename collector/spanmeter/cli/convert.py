@@ -64,7 +64,7 @@ def convert(files: tuple[str, ...], jobs: int, window: int, summary: str | None,
             if summary not in (None, "-") and summary_file is None:
                 summary_file = _opened(summary)  # before anything is printed
             if settlement.bodies:
-                sys.stdout.buffer.write(b"\n".join([*settlement.bodies, b""]))
+                write_all(sys.stdout.buffer, b"\n".join([*settlement.bodies, b""]))
             watched.decided(spans=conversion.spans, events=conversion.events)
         sys.stdout.buffer.flush()
     outcomes = outcome_rows(conversion.tallies)
@@ -91,6 +91,14 @@ def convert(files: tuple[str, ...], jobs: int, window: int, summary: str | None,
             [list(row.values()) for row in outcomes],
             err=True,
         )
+
+
+def write_all(stream: BinaryIO, text: bytes) -> None:
+    """Where PYTHONUNBUFFERED is set, as in many containers, standard output is raw: it may take a part only, on a disk
+    that is nearly full, and say so by a number."""
+    rest = memoryview(text)
+    while rest:
+        rest = rest[stream.write(rest) :]
 
 
 def cores() -> int:

@@ -22,6 +22,7 @@ HELD = frozenset({Outcome.PARKED, Outcome.UNMETERED, Outcome.ESTIMATED, Outcome.
 
 # Looked up once: in Python 3.11 an enum's member costs a call of a function, and these stand in the innermost loop.
 _BILLED = Outcome.BILLED
+_DUPLICATE = Outcome.DUPLICATE
 _WAITING = frozenset({Outcome.PARKED, Outcome.ESTIMATED})
 
 _NOTHING = TraceMemory()
@@ -159,30 +160,49 @@ class _Round:
         self, traces: Mapping[bytes, Trace], recorded: Mapping[Key, Recorded], recent: RecentCalls | None
     ) -> None:
         """`recorded` is what earlier decisions on these traces came to."""
-        twins = self._twins(traces, recent) if recent is not None else {}
+        twins, their_traces = self._twins(traces, recent) if recent is not None else ({}, {})
         self._older = {key: was for key, (_, was) in twins.items()}
         billed = {
             key: was.identity for key, was in (*recorded.items(), *self._older.items()) if was.outcome is Outcome.BILLED
         }
         older = [span for span, _ in twins.values()]
-        self.bill(decide(traces, billed=billed, rules=self._rules.decisions, older=older))
+        self.bill(
+            decide(
+                traces,
+                billed=billed,
+                rules=self._rules.decisions,
+                older=older,
+                older_traces=their_traces,
+                older_identities={key: was.identity for key, was in self._older.items() if was.identity},
+            )
+        )
 
-    def _twins(self, traces: Mapping[bytes, Trace], recent: RecentCalls) -> Mapping[Key, tuple[SpanFacts, Recorded]]:
+    def _twins(
+        self, traces: Mapping[bytes, Trace], recent: RecentCalls
+    ) -> tuple[Mapping[Key, tuple[SpanFacts, Recorded]], Mapping[bytes, Trace]]:
         """Calls of other traces, decided a short while ago, that could be one of these seen by another
-        instrumentation, with their records."""
+        instrumentation, with their records; and those traces, which may say whose they are. With them come the other
+        records of the same calls: two of one instrumentation are never one call."""
         like: dict[Key, list[SpanFacts]] = {}
         for span, key in recent.twins(span for trace in traces.values() for span in trace.calls_of_models()):
             if key[0] not in traces:
                 like.setdefault(key, []).append(span)
         if not like:
-            return {}
-        found = {}
+            return {}, {}
+        found: dict[Key, tuple[SpanFacts, Recorded]] = {}
+        others: dict[Key, tuple[SpanFacts, Recorded]] = {}
+        their_traces = {}
         for trace_id, memory in self._ledger.memories({trace_id for trace_id, _ in like}).items():
             for facts in memory.facts:
                 key, was = (trace_id, facts.span_id), memory.outcomes.get(facts.span_id)
-                if was is not None and is_call(facts) and any(may_be_twins(facts, span) for span in like.get(key, ())):
-                    found[key] = facts, was
-        return found
+                if was is None or not is_call(facts):
+                    continue
+                is_twin = any(may_be_twins(facts, span) for span in like.get(key, ()))
+                (found if is_twin else others)[key] = facts, was
+            their_traces[trace_id] = Trace(facts={one.span_id: one for one in memory.facts}, links=memory.links)
+        calls = {was.identity for _, was in found.values()} - {""}
+        found |= {key: (facts, was) for key, (facts, was) in others.items() if was.identity in calls}
+        return found, their_traces
 
     def _load(self, trace_id: bytes) -> TraceMemory | None:
         """The memory of a trace of an earlier round, to be changed and stored again."""
@@ -203,8 +223,7 @@ class _Round:
 
     def bill(self, decisions: Sequence[Decision]) -> None:
         """Bill what is new first, then see which parked spans record a call that is billed."""
-        named = [decision for decision in decisions if decision.identity]
-        self._look_up(decision.identity for decision in named)
+        self._look_up(one.identity for one in decisions if one.identity and one.outcome is not _DUPLICATE)
         billed_now: set[str] = set()
         waiting = []
         for decision in decisions:

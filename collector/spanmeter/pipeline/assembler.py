@@ -234,8 +234,10 @@ class Assembler:
                     del self._open[trace_id]  # its rows stay, counted as not decided, and are tried at the next start
                 return True
             half = len(due) // 2
-            self._decide(due[:half], now_ns)
-            self._decide(due[half:], now_ns)
+            try:
+                self._decide(due[:half], now_ns)
+            finally:  # where the store fails, each half is put back
+                self._decide(due[half:], now_ns)
         return len(due) == TRACES_AT_ONCE
 
     def _settle(self, due: list[bytes], now_ns: int) -> None:

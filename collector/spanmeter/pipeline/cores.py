@@ -40,13 +40,16 @@ def entries_on_cores(
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     with ProcessPoolExecutor(jobs, context, _begin, (settings, received_ns)) as cores:
         on_the_way: deque[Future[_Found]] = deque()
+        faults: list[SpanmeterError] = []
         try:
-            for together in _together(pieces):
+            for together in _together(pieces, faults):
                 on_the_way.append(cores.submit(_recognised, together))
                 while len(on_the_way) > AHEAD * jobs:
                     yield from _taken(on_the_way.popleft())
             while on_the_way:
                 yield from _taken(on_the_way.popleft())
+            if faults:
+                raise faults[0]
         except BrokenProcessPool:
             raise SpanmeterError("one of the processes that recognise was ended", hint="--jobs 1 needs none") from None
         finally:
@@ -54,15 +57,19 @@ def entries_on_cores(
                 future.cancel()
 
 
-def _together(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
+def _together(pieces: Iterable[Piece], faults: list[SpanmeterError]) -> Iterator[list[Piece]]:
+    """A fault of `pieces` ends them, and goes to `faults`: it comes after what is broken further in front."""
     together: list[Piece] = []
     size = 0
-    for piece in pieces:
-        together.append(piece)
-        size += len(piece.body)
-        if size >= BYTES_AT_ONCE:
-            yield together
-            together, size = [], 0
+    try:
+        for piece in pieces:
+            together.append(piece)
+            size += len(piece.body)
+            if size >= BYTES_AT_ONCE:
+                yield together
+                together, size = [], 0
+    except SpanmeterError as error:
+        faults.append(error)
     if together:
         yield together
 

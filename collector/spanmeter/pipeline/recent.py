@@ -1,5 +1,6 @@
 """Calls decided a short while ago: a twin from another instrumentation may come in another trace, and later."""
 
+import itertools
 import struct
 from collections.abc import Iterable, Iterator
 
@@ -10,6 +11,9 @@ MOST_CALLS = 100_000
 """Bounds the memory (some 25 MB); twins end within milliseconds of each other, so that far fewer would do."""
 MOST_ALIKE = 1_000
 """Of calls of one instrumentation with the same counts, so many of the newest are looked at."""
+
+ANY_PROMPT = -1
+"""A call whose prompt is unknown, which then has no tokens, may be any with the same output."""
 
 _RECORD = struct.Struct("<16s8sqq")  # trace, span, and from when to when the call may have been, ns
 
@@ -46,12 +50,13 @@ class RecentCalls:
                 reach_ns(span),
                 reach_end_ns(span),
             )
-            self._young.setdefault(hash((service, scope, usage.all_input, usage.all_output)), []).append(record)
+            for prompt in (usage.all_input, ANY_PROMPT):
+                self._young.setdefault(hash((service, scope, prompt, usage.all_output)), []).append(record)
             self._young_calls += 1
 
     def twins(self, spans: Iterable[SpanFacts]) -> Iterator[tuple[SpanFacts, Key]]:
         """Of `spans`, each with the calls of other traces that could be the same one, seen by another instrumentation,
-        as far as counts and times tell."""
+        as far as counts and times tell; and with what its own has seen like that, which may be their record."""
         for span in spans:
             usage = span.call.usage if span.call is not None else None
             if span.call is None or usage is None:
@@ -60,10 +65,19 @@ class RecentCalls:
             if scopes <= {span.scope}:
                 continue
             from_ns, to_ns = reach_ns(span), reach_end_ns(span)
-            for scope in scopes - {span.scope}:
-                alike = hash((span.service, scope, usage.all_input, usage.all_output))
+            own: list[Key] = []
+            has_others = False
+            prompts = (usage.all_input, 0) if usage.all_input else (ANY_PROMPT,)
+            for scope, prompt in itertools.product(scopes, prompts):
+                alike = hash((span.service, scope, prompt, usage.all_output))
                 for calls in (self._young, self._old):
                     for record in calls.get(alike, ())[-MOST_ALIKE:]:
                         trace_id, span_id, began_ns, ended_ns = _RECORD.unpack(record)
                         if trace_id != span.trace_id and began_ns <= to_ns and from_ns <= ended_ns:
+                            if scope == span.scope:
+                                own.append((trace_id, span_id))
+                                continue
+                            has_others = True
                             yield span, (trace_id, span_id)
+            if has_others:
+                yield from ((span, key) for key in own)

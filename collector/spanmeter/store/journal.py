@@ -49,7 +49,10 @@ class Journal(Protocol):
 _FORMAT = 1
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(tuple[int, list[SpanFacts], list[Row]])
-# What was written before there were formats is a list of facts: no integer is at its beginning.
+_BEGINNING = b"\x93\x01"
+"""An array of three, the first of which is the format."""
+# What was written before there were formats is an array of facts. These are maps: none has a small integer in its place
+# for a first item, and the header of a longer array differs.
 _old_decoder = msgspec.msgpack.Decoder(list[SpanFacts])
 
 
@@ -61,7 +64,7 @@ def encoded(facts: Sequence[SpanFacts]) -> bytes:
 
 def decoded(stored: bytes) -> Sequence[SpanFacts]:
     """The facts in `encoded` bytes, of this version or an older one."""
-    if stored[1:2] != b"\x01":
+    if not stored.startswith(_BEGINNING):
         return _old_decoder.decode(stored)
     _, shapes, rows = _decoder.decode(stored)
     return list(PackedFacts(shapes, rows))

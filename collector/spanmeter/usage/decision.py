@@ -1,7 +1,8 @@
 """The decision on traces: for each LLM span one outcome, and who is billed for what."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from spanmeter.usage.attribution import Attribution, Where, attribute
 from spanmeter.usage.call import LlmCall, Role, SpanFacts, Usage
@@ -49,6 +50,9 @@ class DecisionRules:
     bill_estimates: bool = False
 
 
+_NO_TRACES: Mapping[bytes, Trace] = MappingProxyType({})
+_NO_IDENTITIES: Mapping[Key, str] = MappingProxyType({})
+
 # Looked up once: in Python 3.11 an enum's member costs a call of a function.
 _BILLED_OWN = Outcome.BILLED, Reason.OWN_CALL
 
@@ -65,29 +69,52 @@ def decide(
     billed: Mapping[Key, str],
     rules: DecisionRules,
     older: Iterable[SpanFacts] = (),
+    older_traces: Mapping[bytes, Trace] = _NO_TRACES,
+    older_identities: Mapping[Key, str] = _NO_IDENTITIES,
 ) -> list[Decision]:
-    """Decide every LLM span of `traces`; of `older` calls, decided before in other traces, those that share a call.
+    """Decide every LLM span of `traces`; of `older` calls, decided before in `older_traces`, those that share a call.
 
     Depends on nothing but its arguments, and not on the order in which the spans arrived. `billed` has the identities
-    of spans billed by earlier decisions: they stand for their call.
+    of spans billed by earlier decisions: they stand for their call. `older_identities` name the calls of `older` ones.
     """
-    grouping = group_calls(traces, older=older)
-    held = carried_over(span for group in grouping.groups for span in group.members.values())
+    grouping = group_calls(traces, older=older, older_traces=older_traces, older_identities=older_identities)
+    around = {**older_traces, **traces}
+    records = {key: span for group in grouping.groups for key, span in group.members.items()}
+    held = carried_over(records.values())
+    stands: dict[Key, SpanFacts] = {}
     decisions = [_decide_alone(span, traces[span.trace_id], billed=billed, rules=rules) for span in grouping.alone]
     for group in grouping.groups:
         if any(key[0] in traces for key in group.members):
-            decisions += _decide_group(group, traces, billed=billed, rules=rules)
+            made = _decide_group(group, around, billed=billed, rules=rules)
+            decisions += [one for one in made if not _is_known(one, older_identities)]
+            stands.update(dict.fromkeys(group.members, records[key_of(made[-1].span)]))
     if held:
-        decisions = _once_a_loop(decisions, held, billed)
+        within = {
+            key_of(before): later
+            for later, before in held.items()
+            if later in billed or _covers(stands.get(later, records[later]), records[later])
+        }
+        elsewhere = {key for key, span in stands.items() if key_of(span) != key and key_of(span) not in within}
+        decisions = _once_a_loop(decisions, held, within, elsewhere=elsewhere, billed=billed)
     decisions += [_decide_summed_call(span, billed) for span in grouping.sums]
     for trace in traces.values():
         decisions += _decide_others(trace, billed=billed, rules=rules)
     return sorted(decisions, key=lambda one: (one.span.start_ns, one.span.trace_id, one.span.span_id))
 
 
-def _once_a_loop(decisions: list[Decision], held: Mapping[Key, SpanFacts], billed: Mapping[Key, str]) -> list[Decision]:
-    """The last call of a loop stands for all of it, but for what was billed before it came."""
-    within = {key_of(before): later for later, before in held.items()}
+def _once_a_loop(
+    decisions: list[Decision],
+    held: Mapping[Key, SpanFacts],
+    within: Mapping[Key, Key],
+    *,
+    elsewhere: Collection[Key],
+    billed: Mapping[Key, str],
+) -> list[Decision]:
+    """The last call of a loop stands for all of it, but for what was billed before it came, or is by another span.
+
+    `within` has the later call in which a call is billed: not where another record, with the counts of that one alone,
+    stands for it. `elsewhere` are those for which another span stands that is not within a later one itself.
+    """
     settled = []
     for decision in decisions:
         key = key_of(decision.span)
@@ -100,11 +127,23 @@ def _once_a_loop(decisions: list[Decision], held: Mapping[Key, SpanFacts], bille
             settled.append(part)
         else:
             before = held.get(key)
-            while before is not None and key_of(before) not in billed:
+            while before is not None and key_of(before) not in billed and key_of(before) not in elsewhere:
                 before = held.get(key_of(before))
             usage = call_of(before).usage if before is not None else None
             settled.append(replace(decision, billed_before=usage or Usage()))
     return settled
+
+
+def _is_known(decision: Decision, older_identities: Mapping[Key, str]) -> bool:
+    """Whether an older span was a duplicate of the same call before."""
+    is_duplicate = decision.outcome is Outcome.DUPLICATE
+    return is_duplicate and older_identities.get(key_of(decision.span)) == decision.identity
+
+
+def _covers(whole: SpanFacts, part: SpanFacts) -> bool:
+    """Whether one reports no fewer tokens than the other."""
+    usage, other = call_of(whole).usage or Usage(), call_of(part).usage or Usage()
+    return usage.all_input >= other.all_input and usage.all_output >= other.all_output
 
 
 def _decide_summed_call(span: SpanFacts, billed: Mapping[Key, str]) -> Decision:
@@ -118,11 +157,13 @@ def _decide_group(
     group: Group, traces: Mapping[bytes, Trace], *, billed: Mapping[Key, str], rules: DecisionRules
 ) -> list[Decision]:
     standing = max(group.members.values(), key=lambda span: _standing(span, traces, billed))
+    identity = billed.get(key_of(standing)) or _identity(standing, group)
     decisions = [
         Decision(
             span=span,
             outcome=Outcome.DUPLICATE,
             reason=_DUPLICATE[group.bonds.get(key, group.bonds.get(key_of(standing), Bond.SAME_RESPONSE))],
+            identity=identity,
             same_as=standing.span_id,
         )
         for key, span in group.members.items()
@@ -130,7 +171,6 @@ def _decide_group(
     ]
     if call_of(standing).usage is None:
         return [*decisions, _unmetered(standing)]
-    identity = billed.get(key_of(standing)) or _identity(standing, group)
     attribution = _attribution(standing, group, traces, rules)
     outcome, reason = _outcome(standing, attribution, traces.get(standing.trace_id), billed=billed, rules=rules)
     merged = _merged(standing, group)
@@ -202,9 +242,10 @@ def _is_part_of_billed(span: SpanFacts, trace: Trace | None, billed: Mapping[Key
 
 def _standing(
     span: SpanFacts, traces: Mapping[bytes, Trace], billed: Mapping[Key, str]
-) -> tuple[bool, bool, bool, bool, int, bool, int, bytes, bytes]:
-    """The greatest stands for its call: billed already, else with counts, measured rather than guessed, in its own
-    place, furthest inside, with the provider's id, with most parts told apart. Ids decide between equals."""
+) -> tuple[bool, bool, bool, bool, bool, int, bool, int, bytes, bytes]:
+    """The greatest stands for its call: billed already, else with counts, measured rather than guessed, of the prompt
+    too, in its own place, furthest inside, with the provider's id, with most parts told apart. Ids decide between
+    equals."""
     call = call_of(span)
     trace = traces.get(span.trace_id)
     depth = sum(1 for _ in trace.ancestors(span)) if trace is not None else 0
@@ -213,6 +254,7 @@ def _standing(
         key_of(span) in billed,
         call.usage is not None,
         not call.estimated,
+        call.usage is not None and call.usage.all_input > 0,
         not call.mixes_up,
         depth if _has_call_above(span, trace) else 0,
         is_specific(call.response_id),

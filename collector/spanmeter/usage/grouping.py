@@ -9,9 +9,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from types import MappingProxyType
 
 from spanmeter.usage.call import LlmCall, SpanFacts, Usage
 from spanmeter.usage.identity import is_specific
+from spanmeter.usage.loops import carried_over
 from spanmeter.usage.models import same_model
 from spanmeter.usage.trace import Trace, is_call
 
@@ -22,6 +24,9 @@ MOST_NEIGHBOURS = 64
 
 Key = tuple[bytes, bytes]
 """Trace id and span id."""
+
+_NO_TRACES: Mapping[bytes, Trace] = MappingProxyType({})
+_NO_IDENTITIES: Mapping[Key, str] = MappingProxyType({})
 
 
 class Bond(IntEnum):
@@ -63,26 +68,48 @@ def call_of(span: SpanFacts) -> LlmCall:
     return span.call
 
 
-def group_calls(traces: Mapping[bytes, Trace], *, older: Iterable[SpanFacts] = ()) -> Grouping:
-    """Group the calls of these traces, and with them `older` calls of other traces, decided before.
+def group_calls(
+    traces: Mapping[bytes, Trace],
+    *,
+    older: Iterable[SpanFacts] = (),
+    older_traces: Mapping[bytes, Trace] = _NO_TRACES,
+    older_identities: Mapping[Key, str] = _NO_IDENTITIES,
+) -> Grouping:
+    """Group the calls of these traces, and with them `older` calls of other traces, decided before; what was found to
+    record one call then, by `older_identities`, still does.
 
     The result depends on the set of spans, not on their order.
     """
     older = list(older)
     alone, entangled = _told_apart(traces, older)
-    grouping = group_entangled([*entangled, *older], traces) if entangled else Grouping([], [], [])
+    grouping = Grouping([], [], [])
+    if entangled:
+        grouping = group_entangled(
+            [*entangled, *older], traces, around={**older_traces, **traces}, known=older_identities
+        )
     grouping.alone = alone
     return grouping
 
 
-def group_entangled(calls: Sequence[SpanFacts], traces: Mapping[bytes, Trace]) -> Grouping:
-    """Group calls of which any may record the same call as any other."""
+def group_entangled(
+    calls: Sequence[SpanFacts],
+    traces: Mapping[bytes, Trace],
+    *,
+    around: Mapping[bytes, Trace],
+    known: Mapping[Key, str] = _NO_IDENTITIES,
+) -> Grouping:
+    """Group calls of which any may record the same call as any other. `around` are the traces of all of them, `traces`
+    those that are decided now, `known` the calls that some were found to record before."""
     calls = sorted(calls, key=lambda span: (span.trace_id not in traces, span.start_ns, span.trace_id, span.span_id))
     joined = _Joined(calls)
+    first: dict[str, SpanFacts] = {}
+    for span in calls:
+        if key_of(span) in known:
+            joined.join(first.setdefault(known[key_of(span)], span), span, Bond.SIDE_BY_SIDE)
     _join_responses(calls, joined)
     sums = _join_nested(calls, traces, joined)
     summed = {key_of(span) for span in sums}
-    _join_side_by_side([span for span in calls if key_of(span) not in summed], traces, joined)
+    _join_side_by_side([span for span in calls if key_of(span) not in summed], around, joined)
     groups, sums = [], []
     for group in joined.groups():
         if summed & group.members.keys():  # further records of the sum are sums too
@@ -201,7 +228,9 @@ def _join_responses(calls: Sequence[SpanFacts], joined: _Joined) -> None:
 
 def _join_nested(calls: Sequence[SpanFacts], traces: Mapping[bytes, Trace], joined: _Joined) -> list[SpanFacts]:
     """A call inside a call of the same model is the same call seen from further inside, if their counts can agree; an
-    outer call whose counts cover several inner ones is their sum. Returns those sums."""
+    outer call whose counts cover several inner ones is their sum. Returns those sums. A call that reports those before
+    it too (see `loops`) is also compared by what it adds to them."""
+    carried = carried_over(calls)
     inside: dict[Key, list[SpanFacts]] = defaultdict(list)
     outer_of: dict[Key, SpanFacts] = {}
     for span in calls:
@@ -229,7 +258,9 @@ def _join_nested(calls: Sequence[SpanFacts], traces: Mapping[bytes, Trace], join
             elif usage is None and counted:
                 joined.join(counted[-1], outer, Bond.NESTED)
         elif len(counted) == 1:
-            if _can_agree(usage, call_of(counted[0]).usage) or call_of(outer).estimated:
+            own = usage.less(call_of(carried[key]).usage or Usage()) if key in carried else usage
+            inner_usage = call_of(counted[0]).usage
+            if _can_agree(usage, inner_usage) or _can_agree(own, inner_usage) or call_of(outer).estimated:
                 joined.join(counted[0], outer, Bond.NESTED)
         else:
             same = [span for span in counted if _equal_counts(usage, call_of(span).usage)]
@@ -339,9 +370,7 @@ def _distance_ns(one: SpanFacts, other: SpanFacts) -> int:
 def may_be_twins(one: SpanFacts, other: SpanFacts) -> bool:
     """Whether two calls of different traces may be one, seen by two instrumentations of a service."""
     return (
-        one.service == other.service
-        and _equal_counts(call_of(one).usage, call_of(other).usage)
-        and side_by_side(one, other)
+        one.service == other.service and _alike(call_of(one).usage, call_of(other).usage) and side_by_side(one, other)
     )
 
 
@@ -383,6 +412,13 @@ def _models(span: SpanFacts) -> tuple[str, ...]:
 
 def _equal_counts(one: Usage | None, other: Usage | None) -> bool:
     return (one.all_input, one.all_output) == (other.all_input, other.all_output) if one and other else one is other
+
+
+def _alike(one: Usage | None, other: Usage | None) -> bool:
+    """Equal counts, as far as both prompts are known."""
+    if one is None or other is None or one.all_output != other.all_output:
+        return False
+    return one.all_input == other.all_input or not one.all_input or not other.all_input
 
 
 def _can_agree(outer: Usage, inner: Usage | None) -> bool:

@@ -9,14 +9,19 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from spanmeter import __version__
 from spanmeter.cli import main
+from spanmeter.cli.convert import write_all
+from spanmeter.errors import MalformedError
+from spanmeter.pipeline.cores import entries_on_cores
 from spanmeter.settings import load, rows, variables
 from spanmeter.store.outbox import SqliteDeliveryLog
+from spanmeter.wire.files import read_pieces
 from tests.integration.books import QUIET_S, Plant
 from tests.spans import NOW_NS, facts, otlp, span
 from tests.unit.wire.bodies import to_json
@@ -171,6 +176,47 @@ class TestConvert:
         )
         assert (done.returncode, done.stdout) == (2, b"")
         assert b"broken.jsonl: line 4: " in done.stderr
+
+    def test_of_two_faults_the_one_in_front_is_named(self, tmp_path: Path) -> None:
+        """Also where the other is found first, by the process that reads."""
+        broken, cut = tmp_path / "broken.jsonl", tmp_path / "cut.gz"
+        broken.write_bytes(to_json(otlp(SPANS)) + b"\n{oops")
+        cut.write_bytes(gzip.compress(otlp(SPANS).SerializeToString())[:-9])
+        pieces = (piece for file in (broken, cut) for piece in read_pieces(str(file)))
+        settings = load({})
+        with pytest.raises(MalformedError, match=r"broken.jsonl: line 2"):
+            list(entries_on_cores(pieces, settings, received_ns=1, jobs=2))
+
+    def test_output_that_takes_only_a_part_at_a_time(self) -> None:
+        class Slow(io.BytesIO):
+            def write(self, text: Any) -> int:
+                return super().write(bytes(text)[:7])
+
+        taken = Slow()
+        write_all(taken, b"0123456789" * 5)
+        assert taken.getvalue() == b"0123456789" * 5
+
+    @pytest.mark.parametrize("unbuffered", ["", "1"])
+    def test_a_disk_that_becomes_full_is_an_error(self, tmp_path: Path, unbuffered: str) -> None:
+        resource = pytest.importorskip("resource")  # of a file's size the limit is the user's, and does the same
+
+        def limit() -> None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000))
+
+        many = [span(number, trace=number, tenant="acme") for number in range(1, 20)]
+        with (tmp_path / "out").open("wb") as out:
+            done = subprocess.run(
+                [sys.executable, "-m", "spanmeter", "convert", "-q", "-"],
+                input=otlp(many).SerializeToString(),
+                stdout=out,
+                stderr=subprocess.PIPE,
+                timeout=30,
+                check=False,
+                env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+                preexec_fn=limit,
+            )
+        assert done.returncode == 1
+        assert b"spanmeter: " in done.stderr and b"Traceback" not in done.stderr
 
     def test_standard_input(self) -> None:
         done = subprocess.run(

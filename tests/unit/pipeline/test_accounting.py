@@ -1,8 +1,10 @@
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
 from spanmeter.pipeline.accounting import Arrival, Gathered, Rules, settle_traces
+from spanmeter.pipeline.recent import RecentCalls
 from spanmeter.store.ledger import Settlement, Tally
 from spanmeter.usage.call import Role, SpanFacts
 from spanmeter.usage.decision import DecisionRules
@@ -230,6 +232,50 @@ def test_default_subject_pays_for_those_that_name_nobody() -> None:
         rules=Rules(decisions=DecisionRules(default_subject="house")),
     )
     assert sorted({event.subject for event in books.events.values()}) == ["acme", "house"]
+
+
+class TestTwinsInOtherTraces:
+    """Two calls of one service at the same time, by two instrumentations, in a trace each."""
+
+    def bill(self, *rounds: Iterable[SpanFacts]) -> list[tuple[str, int]]:
+        books, recent = MemoryBooks(), RecentCalls(1)
+        for row, spans in enumerate(rounds, start=1):
+            settlement = settle_traces(gather((row, one) for one in spans), books, rules=RULES, recent=recent)
+            books.settle(settlement, now_ns=1, deliver=True)
+            recent.add((one for one in spans if one.call is not None), now_ns=1)
+        return sorted((event.subject, event.tokens) for event in books.events.values())
+
+    @pytest.mark.parametrize("other", ["", "globex"])
+    def test_whose_they_are_is_known_of_those_decided_before(self, other: str) -> None:
+        one = [carrier(1, "acme"), facts(2, parent=1, scope="one")]
+        two = [carrier(1, other, trace=2), facts(2, trace=2, parent=1, scope="two")]
+        assert self.bill(one, two) == self.bill([*one, *two])
+        assert len(self.bill(one, two)) == (4 if other else 2)
+        if other:
+            assert self.bill(two, one) == self.bill(one, two)
+
+    def test_one_that_waits_for_a_person_keeps_the_tenant_above_it(self) -> None:
+        guess = [carrier(1, "acme"), facts(2, parent=1, scope="one", call=llm_call(estimated=True))]
+        measured = [facts(2, trace=2, scope="two")]
+        assert self.bill(guess, measured) == self.bill(measured, guess) == [("acme", 5), ("acme", 10)]
+
+    @pytest.mark.parametrize("inside", [True, False])
+    def test_one_that_has_its_twin_already_takes_no_other(self, inside: bool) -> None:
+        """Two calls of equal counts at the same time, of which the second instrumentation saw one."""
+        seen = facts(1, tenant="acme", scope="one")
+        other = facts(2, tenant="acme", scope="two", parent=int(inside), start_ns=seen.start_ns, end_ns=seen.end_ns)
+        alone = facts(1, trace=3, tenant="acme", scope="one")
+        twin = other if inside else replace(other, trace_id=trace_id(2))
+        apart = [[seen, twin]] if inside else [[twin], [seen]]
+        for rounds in ([*apart, [alone]], [[alone], [seen, twin]], [[seen, twin, alone]]):
+            assert self.bill(*rounds) == [("acme", 5), ("acme", 5), ("acme", 10), ("acme", 10)]
+
+    @pytest.mark.parametrize("traces", [(1, 2), (2, 1)])
+    def test_one_whose_prompt_is_unknown(self, traces: tuple[int, int]) -> None:
+        streamed = [facts(trace=traces[0], scope="one", tenant="acme", call=llm_call(0, 5))]
+        whole = [facts(trace=traces[1], scope="two", tenant="acme")]
+        assert self.bill([*streamed, *whole]) == self.bill(whole, streamed) == [("acme", 5), ("acme", 10)]
+        assert self.bill(streamed, whole) == [("acme", 5)]  # what was billed stands
 
 
 @pytest.mark.parametrize(

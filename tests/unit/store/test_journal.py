@@ -9,12 +9,12 @@ from tests.spans import facts, llm_call
 MANY = [facts(number, trace=number, call=llm_call(number), tenant="acme") for number in range(1, 513)]
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 3, 15, 16, 20, 512])
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 15, 16, 20, 255, 256, 259, 511, 512])
 def test_rows_of_the_first_format_are_read(count: int) -> None:
     assert list(decoded(msgspec.msgpack.encode(MANY[:count]))) == MANY[:count]
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 3, 15, 16, 20, 512])
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 15, 16, 20, 255, 256, 259, 511, 512])
 def test_rows_are_read_back(count: int) -> None:
     assert list(decoded(encoded(MANY[:count]))) == MANY[:count]
 

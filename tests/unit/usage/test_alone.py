@@ -18,7 +18,7 @@ CALLS = st.one_of(
     st.none(),
     st.builds(
         llm_call,
-        st.sampled_from([0, 1, 10, 20]),
+        st.sampled_from([0, 1, 10, 20, 40]),
         st.sampled_from([0, 5, 7]),
         role=st.sampled_from([Role.CALL] * 5 + [Role.AGGREGATE, Role.IGNORED]),
         response_id=st.sampled_from(IDS),
@@ -26,6 +26,9 @@ CALLS = st.one_of(
         estimated=st.sampled_from([False, False, True]),
         sole_source=st.booleans(),
         looks_back_ns=st.sampled_from([0, 0, 10**9]),
+        looks_ahead_ns=st.sampled_from([0, 0, 10**9]),
+        mixes_up=st.sampled_from([False, False, True]),
+        carried_on=st.sampled_from([False, False, True]),
     ),
     st.builds(llm_call, usage=st.none(), problem=st.sampled_from(["", "", "negative"]), is_error=st.booleans()),
 )
@@ -38,8 +41,12 @@ def spans(draw: st.DrawFn) -> SpanFacts:
         draw(st.integers(1, 6)),
         trace=draw(st.integers(1, 5)),
         parent=draw(st.integers(0, 7)),
-        call=draw(CALLS),
+        call=(call := draw(CALLS)),
+        is_tool=call is None and draw(st.booleans()),
         tenant=draw(st.sampled_from(["", "acme", "bolt"])),
+        baggage_tenant=draw(st.sampled_from(["", "", "acme", "carried"])),
+        credential_tenant=draw(st.sampled_from(["", "", "", "acme", "bolt"])),
+        unusable_tenants=draw(st.sampled_from([(), (), (), ("x", "y")])),
         resource_tenant=draw(st.sampled_from(["", "house"])),
         scope=draw(st.sampled_from(["one", "one", "two"])),
         service=draw(st.sampled_from(["s", "s", "t"])),
@@ -49,17 +56,22 @@ def spans(draw: st.DrawFn) -> SpanFacts:
 
 
 def among_all(
-    traces: Mapping[bytes, Trace], *, billed: Mapping[Key, str], older: Collection[SpanFacts], rules: DecisionRules
+    traces: Mapping[bytes, Trace],
+    *,
+    billed: Mapping[Key, str],
+    older: Collection[SpanFacts],
+    older_traces: Mapping[bytes, Trace],
+    rules: DecisionRules,
 ) -> list[Decision]:
     """The decisions if no call were told apart."""
     every = [span for trace in traces.values() for span in trace.calls_of_models()]
     with patch.object(grouping, "_told_apart", lambda traces, older: ([], every)):
-        return decide(traces, billed=billed, rules=rules, older=older)
+        return decide(traces, billed=billed, rules=rules, older=older, older_traces=older_traces)
 
 
 @given(
     st.lists(spans(), min_size=1, max_size=14),
-    st.lists(spans(), max_size=3),
+    st.lists(spans(), max_size=5),
     st.lists(st.tuples(st.integers(1, 5), st.integers(1, 7), st.integers(0, 7)), max_size=5),
     st.booleans(),
     st.data(),
@@ -77,14 +89,22 @@ def test_the_same_decisions(
     for trace, number, parent in links:
         if trace_id(trace) in traces:
             traces[trace_id(trace)].links[span_id(number)] = parent_id(parent)
-    older = {(span.trace_id, span.span_id): span for span in old if span.trace_id not in traces and is_call(span)}
+    older_traces: dict[bytes, Trace] = {}
+    for span in old:
+        if span.trace_id not in traces:
+            older_traces.setdefault(span.trace_id, Trace()).facts[span.span_id] = span
+    older = {
+        (trace, number): span
+        for trace, known in older_traces.items()
+        for number, span in known.facts.items()
+        if is_call(span) and data.draw(st.booleans())
+    }
     spans_by_key = {(span.trace_id, span.span_id): span for span in new} | older
     with_counts = [key for key, span in spans_by_key.items() if span.call and span.call.usage]
     billed = {key: f"billed-{at}" for at, key in enumerate(with_counts) if data.draw(st.booleans())}
     rules = DecisionRules(bill_estimates=bill_estimates)
-    assert decide(traces, billed=billed, rules=rules, older=older.values()) == among_all(
-        traces, billed=billed, older=older.values(), rules=rules
-    )
+    found = decide(traces, billed=billed, rules=rules, older=older.values(), older_traces=older_traces)
+    assert found == among_all(traces, billed=billed, older=older.values(), older_traces=older_traces, rules=rules)
 
 
 def test_the_helper_would_notice() -> None:

@@ -99,6 +99,15 @@ class TestStanding:
         assert billed.outcome is Outcome.BILLED
         assert billed.call.usage == Usage(input=4, cache_read=6, output=3, reasoning=2)
 
+    def test_who_knows_the_prompt(self) -> None:
+        whole = facts(1, scope="a", tenant="acme")
+        for inner in (
+            facts(2, parent=1, scope="b", tenant="acme", call=llm_call(0, 5)),
+            facts(2, scope="b", start_ns=whole.start_ns, end_ns=whole.end_ns, call=llm_call(0, 5)),
+        ):
+            found = decided(whole, inner)
+            assert (found[1].outcome, found[2].outcome) == (Outcome.BILLED, Outcome.DUPLICATE)
+
     def test_the_twin_without_a_tenant_is_no_parked_call(self) -> None:
         outer = facts(1, scope="a", tenant="acme")
         inner = facts(2, trace=2, scope="b", start_ns=outer.start_ns, end_ns=outer.end_ns)

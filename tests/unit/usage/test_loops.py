@@ -1,5 +1,10 @@
 """Calls that report the sum of their tool loop so far, as Spring AI 1.1.2 was captured doing."""
 
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
 from spanmeter.usage.call import SpanFacts, Usage
 from spanmeter.usage.decision import Decision
 from spanmeter.usage.outcome import Outcome, Reason
@@ -55,3 +60,36 @@ def test_another_request_in_the_same_place_is_not_in_the_loop() -> None:
     assert billed(decided(*asked, *again)) == Usage(input=850, output=35)
     elsewhere = [*loop((100, 10), (250, 15)), facts(20, parent=19, tenant="acme", call=llm_call(900, 90))]
     assert billed(decided(*elsewhere)) == Usage(input=1150, output=105)
+
+
+def seen_below(number: int, inside: SpanFacts, *counts: int, **fields: Any) -> SpanFacts:
+    """Another record of a call, with its own counts: a gateway's, or that of the SDK."""
+    return replace(
+        inside,
+        span_id=span_id(number),
+        parent_span_id=inside.span_id,
+        scope="gateway",
+        tenant="",
+        call=llm_call(*counts, **fields),
+    )
+
+
+@pytest.mark.parametrize("missing", [(), (12,), (13,), (14,), (12, 13), (13, 14), (12, 14)])
+def test_calls_that_are_recorded_further_inside_too_are_billed_once(missing: tuple[int, ...]) -> None:
+    calls = loop((100, 10), (250, 15), (450, 40))
+    own = [(100, 10), (150, 5), (200, 25)]
+    below = [seen_below(12 + at, call, *own[at]) for at, call in enumerate(calls) if 12 + at not in missing]
+    assert billed(decided(*calls, *below)) == Usage(input=450, output=40)
+    for one in below:  # and in whatever order they come
+        known = {(one.trace_id, one.span_id): "before"}
+        assert billed(decided(*calls, *below, billed=known)) == Usage(input=450, output=40)
+
+
+def test_sums_that_another_instrumentation_hands_on() -> None:
+    calls = loop((100, 10), (250, 15), (450, 40))
+    below = [
+        seen_below(12 + at, call, *counts)
+        for at, (call, counts) in enumerate(zip(calls, [(100, 10), (250, 15), (450, 40)], strict=True))
+    ]
+    assert billed(decided(*calls, below[2])) == Usage(input=450, output=40)
+    assert billed(decided(*calls, below[1])) == Usage(input=450, output=40)

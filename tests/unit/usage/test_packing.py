@@ -1,11 +1,13 @@
 """Packed facts are the facts."""
 
+from dataclasses import fields
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spanmeter.usage.call import Role, SpanFacts, Usage
+from spanmeter.store.journal import decoded, encoded
+from spanmeter.usage.call import LlmCall, Role, SpanFacts, Usage
 from spanmeter.usage.packing import PackedFacts, packed
 from tests.spans import facts, llm_call
 
@@ -46,6 +48,39 @@ def test_unpacked_they_are_what_they_were(given_facts: list[SpanFacts]) -> None:
     assert found[1:3] == given_facts[1:3]
     assert found == given_facts and packed(found) is found
     assert list(PackedFacts(found.shapes, found.rows)) == given_facts
+
+
+OF_TYPE: dict[str, st.SearchStrategy[Any]] = {
+    "bytes": st.binary(max_size=16),
+    "str": st.text(max_size=8),
+    "int": st.integers(0, 2**63 - 1),
+    "bool": st.booleans(),
+    "bool | None": st.none() | st.booleans(),
+    "tuple[str, ...]": st.lists(st.text(max_size=3), max_size=2).map(tuple),
+    "tuple[tuple[str, str], ...]": st.lists(st.tuples(st.text(max_size=3), st.text(max_size=3)), max_size=2).map(tuple),
+    "Role": st.sampled_from(Role),
+}
+
+
+def everything(kind: type[Any]) -> st.SearchStrategy[Any]:
+    """Values of a dataclass with every field set, each by itself. A new field has to be of a type known here."""
+    made: dict[str, st.SearchStrategy[Any]] = {}
+    for field in fields(kind):
+        shown = field.type.__name__ if isinstance(field.type, type) else str(field.type)
+        if field.name == "usage":
+            made[field.name] = st.none() | everything(Usage)
+        elif field.name == "call":
+            made[field.name] = st.none() | everything(LlmCall)
+        else:
+            made[field.name] = OF_TYPE[shown]
+    return st.builds(kind, **made)
+
+
+@settings(max_examples=40)
+@given(st.lists(everything(SpanFacts), max_size=3))
+def test_every_field_comes_back(given_facts: list[SpanFacts]) -> None:
+    assert list(packed(given_facts)) == given_facts
+    assert repr(list(decoded(encoded(given_facts)))) == repr(given_facts)
 
 
 def test_what_is_common_is_kept_once() -> None:

@@ -1,5 +1,7 @@
 """Facts: spring-ai 1.1.8 and 2.0.2, see the dialect's docstring."""
 
+import pytest
+
 from spanmeter.usage.call import Role, Usage
 from spanmeter.usage.span import AttributeValue
 from tests.unit.usage.dialects.spans import known, recognised, span_of
@@ -59,3 +61,9 @@ def test_a_call_that_asks_for_tools_is_carried_on_up_to_version_1() -> None:
         span_of(SCOPE, "chat", CHAT | {"gen_ai.response.finish_reasons": '["STOP"]'}, version="3.5.7")
     ).carried_on
     assert not known(span_of(SCOPE, "chat", CHAT, version="3.5.7")).carried_on
+
+
+@pytest.mark.parametrize("reasons", [7, True, 1.5, None, (), {"a": 1}], ids=str)
+def test_reasons_that_are_none_are_no_error(reasons: AttributeValue) -> None:
+    odd = CHAT | {"gen_ai.response.finish_reasons": reasons}
+    assert not known(span_of(SCOPE, "chat", odd, version="3.5.7")).carried_on
