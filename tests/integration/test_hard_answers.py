@@ -1,6 +1,7 @@
 """A service, or what is before it, that answers slowly, by halves, in disguise or from elsewhere; over real sockets."""
 
 import gzip
+import re
 import shutil
 import socket
 import ssl
@@ -50,7 +51,7 @@ class Peer:
     def _answer(self, connection: socket.socket) -> None:
         connection.settimeout(2.0)
         try:
-            self.read += connection.recv(65_536)
+            self.read += _request(connection)
             for piece in self._pieces:
                 connection.sendall(piece)
                 self._stop.wait(self._pause_s)
@@ -69,6 +70,22 @@ class Peer:
         self._listener.close()
         # accept() in another thread is not ended by close(): one last connection ends it.
         self._thread.join(0.01)
+
+
+def _request(connection: socket.socket) -> bytes:
+    """All of a request, also where it comes in parts: a socket that is closed with bytes unread resets its peer, which
+    may then not see the answer. Of what is no HTTP, the first part."""
+    data = connection.recv(65_536)
+    while data.startswith((b"GET ", b"POST ")):
+        first, end, body = data.partition(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", first, re.IGNORECASE)
+        if end and len(body) >= (int(length[1]) if length else 0):
+            break
+        part = connection.recv(65_536)
+        if not part:
+            break
+        data += part
+    return data
 
 
 def send(url: str) -> tuple[Reply, float]:
