@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -279,3 +280,16 @@ class TestTransactions:
         assert run(code, folder).returncode == -9
         with closing(Database.open(folder)) as database:
             assert database.execute("received_read")[0][0] == 7
+
+
+def test_many_may_open_a_new_file_at_once(tmp_path: Path) -> None:
+    def open_one(barrier: threading.Barrier, folder: Path) -> None:
+        barrier.wait()
+        Database.open(folder).close()
+
+    with ThreadPoolExecutor(6) as pool:
+        for number in range(30):
+            barrier = threading.Barrier(6)
+            opened = [pool.submit(open_one, barrier, tmp_path / str(number)) for _ in range(6)]
+            for one in opened:
+                one.result()

@@ -213,7 +213,7 @@ class Database:
             check_same_thread=False,  # close() may run in another thread than use did
         )
         if not self._read_only:
-            connection.execute("PRAGMA journal_mode=WAL")
+            _enter_wal(connection)
             connection.execute("PRAGMA synchronous=FULL")
             # A round of decisions touches more pages than SQLite's 1,000, and would copy all of them at every commit.
             connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
@@ -248,6 +248,21 @@ class Database:
                     if connection.in_transaction:
                         connection.execute("ROLLBACK")
                     raise
+
+
+def _enter_wal(connection: sqlite3.Connection) -> None:
+    """Several processes that open a new file at once refuse each other here, and SQLite does not ask its busy handler:
+    so they try again."""
+    until_s = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= until_s:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 class Transaction:
