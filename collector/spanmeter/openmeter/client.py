@@ -1,14 +1,12 @@
 """Sends encoded events and says what became of them."""
 
 from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import Self
 
 import httpx
 
 from spanmeter.clock import Clock
 from spanmeter.openmeter.answer import judge
-from spanmeter.openmeter.exchange import Answered, Exchange
+from spanmeter.openmeter.exchange import Answered, Closing, Exchange
 from spanmeter.openmeter.reply import Reply, Taken
 
 # Bare: v1 compares it exactly, and with application/json the service does not name the bad events.
@@ -17,7 +15,7 @@ CONTENT_TYPE = "application/cloudevents-batch+json"
 _BODY_BYTES = 65_536
 
 
-class EventsClient:
+class EventsClient(Closing):
     """An events endpoint. `send` may be called from any thread, by at most `connections` at a time without waiting.
 
     `token`, `timeout_s`: see `Exchange`.
@@ -39,14 +37,6 @@ class EventsClient:
 
     def __repr__(self) -> str:
         return f"EventsClient({self._url!r})"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Closes the connections. Idempotent; no `send` may follow."""

@@ -27,7 +27,22 @@ class Answered:
     broken: str = ""
 
 
-class Exchange:
+class Closing:
+    """Closed at the end of a `with` block."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+
+class Exchange(Closing):
     """Requests to the service, over connections that are kept, from any thread.
 
     `token` is asked for each request, so that a rotated file is read again; None sends no Authorization. `timeout_s`
@@ -60,14 +75,6 @@ class Exchange:
         )
         self._deadline = Deadline()
         self._deadline.keep(self._http)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Closes the connections. Idempotent; nothing may be asked after it."""

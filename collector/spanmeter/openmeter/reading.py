@@ -2,14 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 import httpx
 
 from spanmeter.clock import Clock
 from spanmeter.openmeter.answer import judge
-from spanmeter.openmeter.exchange import Answered, Exchange
+from spanmeter.openmeter.exchange import Answered, Closing, Exchange
 from spanmeter.openmeter.reply import Halted, Refused, Retry, Taken
 
 # A hundred events of the largest size that is worth reading.
@@ -27,7 +25,7 @@ class Got:
 Answer = Got | Retry | Refused | Halted
 
 
-class ServiceReader:
+class ServiceReader(Closing):
     """Reads from the service. `token`, `timeout_s`: see `Exchange`."""
 
     def __init__(
@@ -40,14 +38,6 @@ class ServiceReader:
     ) -> None:
         self._clock = clock
         self._exchange = Exchange(token=token, timeout_s=timeout_s, transport=transport)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Closes the connections. Idempotent; no `get` may follow."""
