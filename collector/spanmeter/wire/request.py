@@ -2,15 +2,12 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from spanmeter.usage.span import SPAN_ID_BYTES, TRACE_ID_BYTES, Span
+from spanmeter.usage.layouts import EncodedSpans
+from spanmeter.usage.span import LAST_NS, NO_PARENT_LINK, SPAN_ID_BYTES, TRACE_ID_BYTES, Span, pack_link
 
 ZERO_TRACE_ID = bytes(TRACE_ID_BYTES)
-ZERO_SPAN_ID = bytes(SPAN_ID_BYTES)
-
-LAST_NS = 2**63 - 1
-"""In the year 2262. A later time is not known: OTLP has 64 bits for it, every store of ours 63."""
 
 _REASONS_NAMED = 3  # a message has to fit a log line, however many ways of being wrong a sender finds
 
@@ -20,17 +17,33 @@ class DecodedRequest:
     """One OTLP request, or one message of a file.
 
     `spans` carry at least one of the vocabulary's keys that contain a marker among their own attributes (their
-    resource's do not count, nor do keys without a marker, though these are kept where a span has both).
+    resource's do not count, nor do keys without a marker, though these are kept where a span has both). `encoded` are
+    spans that may be like that: their attributes were not looked into, and `decoded` does so.
     `links` has every other valid span as trace id, span id and parent's span id (zeros on a root span), LINK_BYTES
-    each, end to end and in no order. `span_count` is all that were sent: len(spans) + len(links) / LINK_BYTES +
-    rejected. `rejection` says how many were rejected and why; it is empty where none was.
+    each, end to end and in no order. `span_count` is all that were sent: len(spans) + the lengths of `encoded` +
+    len(links) / LINK_BYTES + rejected. `rejection` says how many were rejected and why; it is empty where none was.
     """
 
     spans: Sequence[Span] = ()
+    encoded: Sequence[EncodedSpans] = ()
     links: bytes = b""
     span_count: int = 0
     rejected: int = 0
     rejection: str = ""
+
+    def decoded(self) -> "DecodedRequest":
+        """The same with nothing left in `encoded`. Raises MalformedError, naming the byte."""
+        spans, links = [*self.spans], [self.links]
+        for group in self.encoded:
+            scope = group.scope
+            with group.reading():
+                for row in group.rows:
+                    span = group.decoded(row, scope)
+                    if span is not None:
+                        spans.append(span)
+                    else:
+                        links.append(pack_link(*row[:3]))
+        return replace(self, spans=spans, encoded=(), links=b"".join(links))
 
 
 class Rejections:
@@ -72,7 +85,7 @@ def id_fault(trace_id: bytes, span_id: bytes, parent_span_id: bytes) -> str:
         return f"parent_span_id of {len(parent_span_id)} bytes instead of {SPAN_ID_BYTES}"
     if trace_id == ZERO_TRACE_ID:
         return "trace_id all zero"
-    if span_id == ZERO_SPAN_ID:
+    if span_id == NO_PARENT_LINK:
         return "span_id all zero"
     return ""
 
