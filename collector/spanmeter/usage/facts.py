@@ -17,6 +17,7 @@ from spanmeter.usage.layouts import (
     Layout,
     Reader,
     Signature,
+    picker,
 )
 from spanmeter.usage.named import NOBODY, Named, Tenants, find_tenant
 from spanmeter.usage.packing import PackedFacts
@@ -125,7 +126,7 @@ class FactsMaker:
                     links.append(pack_link(*row[:3]))
                 if span is not None and signature:
                     self._learn(spans, span, known, row, signature, reader)
-        known.met += len(spans.rows) - unknown
+        known.met += len(spans) - unknown
         return links
 
     def _add_by_layout(
@@ -133,13 +134,13 @@ class FactsMaker:
     ) -> Iterator[tuple[EncodedRow, Signature]]:
         """Adds the spans whose layout is known; gives the others, with the signature if that is worth knowing."""
         if known.is_opaque:
-            yield from ((row, ()) for row in spans.rows)
+            yield from ((row, ()) for row in spans.rows())
             return
         sign = known.tokens.sign_long if spans.has_long_texts else known.tokens.sign
         layouts, tenants, has_name, received_ns = known.layouts, known.tenants, known.has_name, self._received_ns
-        pair, append = reader.pair, self.found.rows.append
+        read, pair, append = reader.__getitem__, reader.pair, self.found.rows.append
         numbers: dict[Layout, int | None] = {}
-        for row in spans.rows:
+        for row in spans.rows():
             trace_id, span_id, parent_span_id, message = row
             attributes = message.attributes[:]
             signature = (message.status, message.name if has_name else b"", *sign(attributes))
@@ -154,7 +155,7 @@ class FactsMaker:
                 _, own_id = pair(attributes[layout.id_at]) or NO_PAIR
                 response_id = own_id if isinstance(own_id, str) and own_id.isascii() else ""
             if layout.read_counts is not None:
-                counts = layout.read_counts(dict([reader[attributes[at]] or NO_PAIR for at in layout.counts_at]))
+                counts = layout.read_counts(dict(filter(None, map(read, layout.pick_counts(attributes)))))
             if (
                 (not tenant and layout.tenant_at >= 0)
                 or (not response_id and layout.id_at >= 0)
@@ -162,9 +163,8 @@ class FactsMaker:
             ):
                 yield row, ()
                 continue
-            if layout in numbers:
-                number = numbers[layout]
-            else:
+            number = numbers.get(layout, -1)
+            if number == -1:
                 number = numbers[layout] = self._number(
                     layout.form,
                     scope.name,
@@ -229,7 +229,7 @@ class FactsMaker:
             named=replace(named, tenant=""),
             tenant_at=tenant_at,
             id_at=places[form.id_key] if form.is_call and form.id_key else -1,
-            counts_at=tuple([places[key] for key in form.count_keys if key in places]),
+            pick_counts=picker([places[key] for key in form.count_keys if key in places]),
             read_counts=form.read_counts if form.is_call else None,
         )
 

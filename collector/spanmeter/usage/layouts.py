@@ -6,9 +6,10 @@ for each attribute, in C, and a handful of values. The first one of a layout is 
 what is learnt from it nobody has to declare, see `forms`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, Final, Protocol
 
 from spanmeter.usage.forms import Form
@@ -64,10 +65,13 @@ class Tokens(Protocol):
 
 
 class EncodedSpans(Protocol):
-    """Spans of one scope and resource that were not looked into."""
+    """Spans of one scope and resource that were not looked into; `len` counts those that will be rejected, too."""
 
-    @property
-    def rows(self) -> Sequence[EncodedRow]: ...
+    def __len__(self) -> int: ...
+
+    def rows(self) -> Iterator[EncodedRow]:
+        """To be asked for once: spans that cannot be taken are counted, and left out. The object in a row is not to be
+        kept beyond the next row."""
 
     @property
     def has_long_texts(self) -> bool: ...
@@ -97,8 +101,13 @@ class Layout:
     named: Named = NOBODY
     tenant_at: int = -1
     id_at: int = -1
-    counts_at: tuple[int, ...] = ()
+    pick_counts: Callable[[Sequence[bytes]], Iterable[bytes]] = tuple
     read_counts: Callable[[Attributes], Counts | None] | None = None
+
+
+def picker(places: Sequence[int]) -> Callable[[Sequence[bytes]], Iterable[bytes]]:
+    """Gives what stands in these places."""
+    return itemgetter(*places) if len(places) > 1 else lambda attributes: [attributes[at] for at in places]
 
 
 @dataclass(slots=True, eq=False)

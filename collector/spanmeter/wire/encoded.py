@@ -8,23 +8,32 @@ from google.protobuf.message import DecodeError
 
 from spanmeter.usage.construct import make_span
 from spanmeter.usage.layouts import EncodedRow
-from spanmeter.usage.span import PARENT_IS_REMOTE, Attributes, Scope, Span
+from spanmeter.usage.span import (
+    NO_PARENT,
+    NO_PARENT_LINK,
+    PARENT_IS_REMOTE,
+    SPAN_ID_BYTES,
+    TRACE_ID_BYTES,
+    Attributes,
+    Scope,
+    Span,
+)
 from spanmeter.wire import messages
 from spanmeter.wire.attributes import AttributeReader, AttributeTokens
 from spanmeter.wire.fault import malformed
 from spanmeter.wire.interest import Interest
-from spanmeter.wire.request import known_time
+from spanmeter.wire.request import ZERO_TRACE_ID, Rejections, id_fault, known_time
 
 _ERROR_CODE = 2  # Status.StatusCode.STATUS_CODE_ERROR
 _ERROR_STATUS = b"\x18\x02"  # a Status with that code and no message
 
-LONG_BYTES = 2048  # spans with more of them, on the average, have long texts
+_LONG_BYTES = 2048  # spans with more of them, on the average, have long texts
 
 
 class EncodedSpans:
     """The spans of one scope whose bytes hold a marker, see `usage.layouts.EncodedSpans`."""
 
-    __slots__ = ("_body", "_interest", "_resource", "_scope", "has_long_texts", "rows")
+    __slots__ = ("_body", "_interest", "_rejections", "_resource", "_scope", "_spans", "has_long_texts")
 
     def __init__(
         self,
@@ -32,18 +41,35 @@ class EncodedSpans:
         interest: Interest,
         resource: "Resource",
         scope: Any,
-        rows: Sequence[EncodedRow],
-        has_long_texts: bool,
+        spans: Sequence[bytes],
+        rejections: Rejections,
     ) -> None:
         self._body = body
         self._interest = interest
         self._resource = resource
         self._scope = scope
-        self.rows = rows
-        self.has_long_texts = has_long_texts
+        self._spans = spans
+        self._rejections = rejections
+        self.has_long_texts = sum(map(len, spans)) > _LONG_BYTES * len(spans)
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self._spans)
+
+    def rows(self) -> Iterator[EncodedRow]:
+        for message in map(messages.Span.FromString, self._spans):  # one at a time: so its memory is used again
+            trace_id, span_id, parent_id = message.trace_id, message.span_id, message.parent_span_id
+            if (
+                len(trace_id) != TRACE_ID_BYTES
+                or len(span_id) != SPAN_ID_BYTES
+                or trace_id == ZERO_TRACE_ID
+                or span_id == NO_PARENT_LINK
+                or (parent_id and (len(parent_id) != SPAN_ID_BYTES or parent_id == NO_PARENT_LINK))
+            ):
+                if fault := id_fault(trace_id, span_id, parent_id):
+                    self._rejections.add(fault)
+                    continue
+                parent_id = NO_PARENT
+            yield trace_id, span_id, parent_id, message
 
     @property
     def scope(self) -> Scope:
@@ -55,7 +81,7 @@ class EncodedSpans:
 
     @contextmanager
     def reading(self) -> Iterator[AttributeReader]:
-        """What is broken inside an attribute is found when it is read."""
+        """Where a MalformedError takes the place of protobuf's."""
         try:
             yield self._interest.reader
         except DecodeError:

@@ -170,8 +170,7 @@ def _decode(request: _Request, interest: Interest, keys: frozenset[str]) -> Deco
         spans=spans,
         links=b"".join(links),
         span_count=span_count,
-        rejected=rejections.count,
-        rejection=rejections.message,
+        rejections=rejections,
     )
 
 

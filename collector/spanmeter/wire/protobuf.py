@@ -9,10 +9,9 @@ from itertools import compress
 
 from google.protobuf.message import DecodeError
 
-from spanmeter.usage.layouts import EncodedRow
 from spanmeter.usage.span import NO_PARENT, NO_PARENT_LINK, Vocabulary, pack_link
 from spanmeter.wire import messages
-from spanmeter.wire.encoded import LONG_BYTES, EncodedSpans, Resource
+from spanmeter.wire.encoded import EncodedSpans, Resource
 from spanmeter.wire.fault import malformed
 from spanmeter.wire.interest import Interest, interest_of
 from spanmeter.wire.request import DecodedRequest, Rejections, id_fault
@@ -32,10 +31,9 @@ def decode_protobuf(body: bytes, vocabulary: Vocabulary) -> DecodedRequest:
     """Decodes an ExportTraceServiceRequest, or TracesData, which has the same bytes.
 
     Text that is not UTF-8 is kept with U+FFFD in place of what cannot be read. Spans without a key of interest are
-    passed over unparsed: a fault inside them goes unnoticed. Of the others, ids are checked and attributes are left
-    encoded, see `DecodedRequest`.
+    passed over unparsed: a fault inside them goes unnoticed. The others are left encoded, see `DecodedRequest`.
 
-    Raises MalformedError, naming the byte, where the body or a span that had to be parsed is broken.
+    Raises MalformedError, naming the byte, where the body is broken; so does looking into a span that is.
     """
     try:
         return _decode(body, interest_of(vocabulary))
@@ -64,27 +62,10 @@ def _decode(body: bytes, interest: Interest) -> DecodedRequest:
             if len(marked) < len(raw_spans):
                 passed.extend([raw for raw, match in zip(raw_spans, found, strict=True) if match is None])
             if marked:
-                rows = _rows(marked, rejections)
-                has_long_texts = sum(map(len, marked)) > LONG_BYTES * len(marked)
-                encoded.append(EncodedSpans(body, interest, resource, scope_spans.scope, rows, has_long_texts))
+                encoded.append(EncodedSpans(body, interest, resource, scope_spans.scope, marked, rejections))
     return DecodedRequest(
-        encoded=encoded,
-        links=_pack_links(passed, rejections),
-        span_count=span_count,
-        rejected=rejections.count,
-        rejection=rejections.message,
+        encoded=encoded, links=_pack_links(passed, rejections), span_count=span_count, rejections=rejections
     )
-
-
-def _rows(spans: Sequence[bytes], rejections: Rejections) -> list[EncodedRow]:
-    rows: list[EncodedRow] = []
-    for message in map(messages.Span.FromString, spans):
-        trace_id, span_id, parent_id = message.trace_id, message.span_id, message.parent_span_id
-        if fault := id_fault(trace_id, span_id, parent_id):
-            rejections.add(fault)
-            continue
-        rows.append((trace_id, span_id, NO_PARENT if parent_id == NO_PARENT_LINK else parent_id, message))
-    return rows
 
 
 def _pack_links(spans: Sequence[bytes], rejections: Rejections) -> bytes:
