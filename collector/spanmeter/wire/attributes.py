@@ -58,9 +58,10 @@ class AttributeReader(dict[bytes, _Pair | None]):
 
     def key(self, key_value: bytes) -> str | None:
         """The key alone, if it is in the vocabulary."""
-        key = self.fields.get(key_value[: key_value[1] + 2]) if len(key_value) > 1 else None
-        if key is None:
-            pair = self.pair(key_value)
+        at = key_value[1] + 2 if len(key_value) > 1 else 0
+        key = self.fields.get(key_value[:at])
+        if key is None and not _is_short_key(key_value, at):
+            pair = _parse(key_value, self.keys_by_bytes)
             return None if pair is None else pair[0]
         return key
 
@@ -75,8 +76,7 @@ class AttributeReader(dict[bytes, _Pair | None]):
         at = key_value[1] + 2 if size > 1 else 0  # where the value begins, if the key is first and short
         key = self.fields.get(key_value[:at])
         if key is None:
-            is_key_unwanted = 0 < at <= size and key_value[0] == _KEY and at <= _MOST_BYTES + 2
-            pair = None if is_key_unwanted else _parse(key_value, self.keys_by_bytes)
+            pair = None if _is_short_key(key_value, at) else _parse(key_value, self.keys_by_bytes)
         else:
             rest = size - at
             value: AttributeValue = None
@@ -121,6 +121,11 @@ class AttributeTokens(dict[bytes, Token]):
     def sign_long(self, attributes: Iterable[bytes]) -> Iterable[Token]:
         """As `sign`, for spans with long texts, see `AttributeReader.read_long`."""
         return [self[one] if len(one) <= REMEMBERED_BYTES else self.__missing__(one) for one in attributes]
+
+
+def _is_short_key(key_value: bytes, end: int) -> bool:
+    """Whether a key, with its length in one byte, is all that stands before `end`."""
+    return 0 < end <= len(key_value) and key_value[0] == _KEY and end <= _MOST_BYTES + 2
 
 
 def _varint(encoded: bytes) -> int | None:

@@ -6,6 +6,7 @@ of interest and a copy of their ids.
 
 from collections.abc import Sequence
 from itertools import compress
+from struct import Struct
 
 from google.protobuf.message import DecodeError
 
@@ -14,7 +15,7 @@ from spanmeter.wire import messages
 from spanmeter.wire.encoded import EncodedSpans, Resource
 from spanmeter.wire.fault import malformed
 from spanmeter.wire.interest import Interest, interest_of
-from spanmeter.wire.request import DecodedRequest, Rejections, id_fault
+from spanmeter.wire.request import ZERO_TRACE_ID, DecodedRequest, Rejections, id_fault
 
 # How every known encoder begins a span: trace_id, span_id, then trace_state and parent_span_id where there are any.
 _TRACE_ID_TAG = b"\n\x10"
@@ -25,6 +26,8 @@ _TRACE_STATE_BYTE = 0x1A
 _ROOT_HEAD_BYTES = 28
 _HEAD_BYTES = 38
 _TAG_COLUMNS = ((29, 0x08), (28, _PARENT_BYTE), (19, 0x08), (18, 0x12), (1, 0x10), (0, 0x0A))
+
+_LINK = Struct("16s8s8s")
 
 
 def decode_protobuf(body: bytes, vocabulary: Vocabulary) -> DecodedRequest:
@@ -79,11 +82,19 @@ def _pack_links(spans: Sequence[bytes], rejections: Rejections) -> bytes:
         for column, _ in _TAG_COLUMNS:
             del links[column::stride]
             stride -= 1
-    if not is_plain or NO_PARENT_LINK in links:
+    if not is_plain or (NO_PARENT_LINK in links and _has_zero_id(links)):
         return b"".join([_link(span, rejections) for span in spans])
     if count < len(spans):
         links += b"".join([_link(span, rejections) for span in spans if span[28:30] != _PARENT_TAG])
     return bytes(links)
+
+
+def _has_zero_id(links: bytearray) -> bool:
+    """Zeros may also be half of a trace id, where that was made of 64 bits."""
+    return any(
+        NO_PARENT_LINK in (span_id, parent_id) or trace_id == ZERO_TRACE_ID
+        for trace_id, span_id, parent_id in _LINK.iter_unpack(links)
+    )
 
 
 def _link(span: bytes, rejections: Rejections) -> bytes:
