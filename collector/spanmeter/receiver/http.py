@@ -17,6 +17,7 @@ import uvicorn
 
 from spanmeter.errors import MalformedError, RequestError, StoreError, TooLargeError, UnsupportedError
 from spanmeter.receiver.loop import Commits, Told, new_event_loop
+from spanmeter.receiver.parser import MOST_HEAD_BYTES, HttpProtocol
 from spanmeter.receiver.reception import RETRY_AFTER_S, Reception
 from spanmeter.settings import ListenAddress
 from spanmeter.wire.body import Encoding, decode, encoding_of, inflate
@@ -58,7 +59,8 @@ class HttpReceiver:
                 date_header=False,
                 timeout_keep_alive=75,
                 timeout_graceful_shutdown=5,
-                h11_max_incomplete_event_size=64 * 1024,
+                http=HttpProtocol,
+                h11_max_incomplete_event_size=MOST_HEAD_BYTES,
             )
         )
         self._thread = threading.Thread(target=self._serve, name="spanmeter-http", daemon=True)
