@@ -3,7 +3,8 @@
 import logging
 import queue
 import threading
-from concurrent.futures import Future, InvalidStateError
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from spanmeter.clock import Clock
@@ -20,6 +21,9 @@ MOST_WAITING = 1_000
 """Requests that may wait for the next commit; beyond, clients are told to come again."""
 MOST_TOGETHER = 200
 """Requests in one transaction: bounds how long the first of them waits."""
+WINDOW_S = 0.002
+"""For how long requests gather after a commit that several shared: most of what a commit costs is its fsync, and the
+answer to a small request takes longer than this wherever there are many. Whoever is alone does not wait."""
 
 
 def journal_entry(
@@ -44,23 +48,36 @@ def journal_entry(
 FAILURE_COUNTS_S = 10.0
 
 
-@dataclass(slots=True)
+Told = Callable[[StoreError | None], None]
+"""Called once, from any thread: with None when a request is on disk, else with what failed."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Waiting:
     entry: JournalEntry
-    done: "Future[None]"
+    told: Told
 
 
 class Intake:
     """Recognises what a request may bill and writes it to the journal. Thread-safe."""
 
-    def __init__(self, journal: Journal, recogniser: Recogniser, clock: Clock, *, space: Space | None = None) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        recogniser: Recogniser,
+        clock: Clock,
+        *,
+        space: Space | None = None,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._space = space
+        self._pause = pause
         self._failure = ""
         self._failed_s = 0.0
         self._journal = journal
         self._recogniser = recogniser
         self._clock = clock
-        self._queue: queue.Queue[_Waiting | None] = queue.Queue(MOST_WAITING)
+        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._closed = False
         self._complaints = Complaints(log, clock=clock)
         self._thread = threading.Thread(target=self._write, name="spanmeter-journal", daemon=True)
@@ -75,8 +92,8 @@ class Intake:
     def start(self) -> None:
         self._thread.start()
 
-    def submit(self, request: DecodedRequest, *, credential_tenant: str = "") -> "Future[None]":
-        """Queue what matters of a request. The future ends when it is on disk (fsync), or with a `StoreError`.
+    def submit(self, request: DecodedRequest, told: Told, *, credential_tenant: str = "") -> None:
+        """Queue what matters of a request. `told` is called when it is on disk (fsync), or could not be written.
 
         A request without any sign of an LLM call or tenant is journalled too: its links may join others' spans.
         Raises `OverloadedError` if too much is waiting already, or `stop` was called.
@@ -84,17 +101,12 @@ class Intake:
         entry = journal_entry(
             request, self._recogniser, received_ns=self._clock.now_ns(), credential_tenant=credential_tenant
         )
-        waiting = _Waiting(entry, Future())
         if not entry.spans:
-            waiting.done.set_result(None)
-            return waiting.done
-        try:
-            if self._closed:
-                raise queue.Full
-            self._queue.put_nowait(waiting)
-        except queue.Full:
-            raise OverloadedError("the journal cannot keep up", hint="send again in a second") from None
-        return waiting.done
+            told(None)
+            return
+        if self._closed or self._queue.qsize() >= MOST_WAITING:
+            raise OverloadedError("the journal cannot keep up", hint="send again in a second")
+        self._queue.put(_Waiting(entry, told))
 
     def stop(self, timeout_s: float) -> None:
         """Refuse new requests, write those that wait, end the thread."""
@@ -106,6 +118,8 @@ class Intake:
     def _write(self) -> None:
         while together := self._take():
             self._commit(together)
+            if len(together) > 1:
+                self._pause(WINDOW_S)
 
     def _commit(self, together: "list[_Waiting]") -> None:
         try:
@@ -116,7 +130,7 @@ class Intake:
             self._failure, self._failed_s = error.message, self._clock.monotonic()
             self._complaints.tell(logging.ERROR, "%s; nothing was acknowledged (%s)", error, error.hint or "-")
             for waiting in together:
-                _tell(waiting.done, error)
+                _tell(waiting, error)
         except Exception as error:  # noqa: BLE001 - the thread must live, and nothing was acknowledged
             if len(together) > 1:  # one request of a kind never seen must not keep the others out
                 for waiting in together:
@@ -125,11 +139,11 @@ class Intake:
             self._failure, self._failed_s = f"journal: {type(error).__name__}", self._clock.monotonic()
             self._complaints.tell(logging.ERROR, "journal: nothing was acknowledged", error=error)
             for waiting in together:
-                _tell(waiting.done, StoreError(f"journal: {type(error).__name__}"))
+                _tell(waiting, StoreError(f"journal: {type(error).__name__}"))
         else:
             self._failure = ""
             for waiting in together:
-                _tell(waiting.done)
+                _tell(waiting)
 
     def _take(self) -> list[_Waiting]:
         """All that waits now, at least one; nothing once stopped and empty."""
@@ -149,12 +163,9 @@ class Intake:
         return together
 
 
-def _tell(done: "Future[None]", error: Exception | None = None) -> None:
-    """End the future, unless whoever waited for it has gone: that must not end the thread."""
+def _tell(waiting: _Waiting, error: StoreError | None = None) -> None:
+    """Tell whoever waits, who may have gone: that must not end the thread."""
     try:
-        if error is None:
-            done.set_result(None)
-        else:
-            done.set_exception(error)
-    except InvalidStateError:
+        waiting.told(error)
+    except Exception:  # noqa: BLE001
         log.debug("nobody waited any more")

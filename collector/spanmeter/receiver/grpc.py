@@ -10,17 +10,17 @@ import logging
 import math
 import threading
 from concurrent.futures import Future
-from functools import partial
 
 import grpc
 
 from spanmeter.errors import MalformedError, StoreError
-from spanmeter.receiver.loop import Arrivals, decoded_by_size
-from spanmeter.receiver.reception import COMMIT_TIMEOUT_S, RETRY_AFTER_S, Reception
+from spanmeter.receiver.loop import Commits, Told, new_event_loop
+from spanmeter.receiver.reception import RETRY_AFTER_S, Reception
 from spanmeter.settings import ListenAddress
 from spanmeter.wire.body import Encoding
 from spanmeter.wire.protobuf import decode_protobuf
 from spanmeter.wire.reply import export_reply, status_reply
+from spanmeter.wire.request import DecodedRequest
 
 log = logging.getLogger("spanmeter.grpc")
 
@@ -59,7 +59,8 @@ class GrpcReceiver:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._serve())
+            with asyncio.Runner(loop_factory=new_event_loop) as runner:
+                runner.run(self._serve())
         except Exception as error:
             if self._port.done():
                 log.exception("the server has ended")
@@ -68,7 +69,7 @@ class GrpcReceiver:
 
     async def _serve(self) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        self._arrivals = Arrivals(self._loop)
+        self._commits = Commits(self._loop)
         server = grpc.aio.server(
             options=[("grpc.max_receive_message_length", self._reception.max_body_bytes), ("grpc.so_reuseport", 0)]
         )
@@ -86,10 +87,13 @@ class GrpcReceiver:
         await server.stop(self._grace_s)
 
     async def _export(self, body: bytes, context: Context) -> bytes:
+        def receive(told: Told) -> DecodedRequest:
+            request = decode_protobuf(body, self._reception.vocabulary)
+            self._reception.intake.submit(request, told)
+            return request
+
         try:
-            decoded = partial(decode_protobuf, body, self._reception.vocabulary)
-            accepted = self._reception.accept(await decoded_by_size(decoded, len(body)))
-            await asyncio.wait_for(self._arrivals.of(accepted.done), COMMIT_TIMEOUT_S)
+            request = await self._commits.after(receive, len(body))
         except MalformedError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, error.message)
         except (StoreError, TimeoutError) as error:
@@ -97,7 +101,7 @@ class GrpcReceiver:
         except Exception:
             log.exception("request failed")
             await self._again(context, "internal error")
-        return export_reply(Encoding.PROTOBUF, rejected=accepted.rejected, message=accepted.message)
+        return export_reply(Encoding.PROTOBUF, rejected=request.rejected, message=request.rejection)
 
     async def _again(self, context: Context, message: str) -> None:
         status = status_reply(

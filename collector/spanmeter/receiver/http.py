@@ -16,8 +16,9 @@ from typing import Any
 import uvicorn
 
 from spanmeter.errors import MalformedError, RequestError, StoreError, TooLargeError, UnsupportedError
-from spanmeter.receiver.loop import Arrivals, decoded_by_size
-from spanmeter.receiver.reception import COMMIT_TIMEOUT_S, RETRY_AFTER_S, Reception
+from spanmeter.receiver.loop import Commits, Told, new_event_loop
+from spanmeter.receiver.parser import MOST_HEAD_BYTES, HttpProtocol
+from spanmeter.receiver.reception import RETRY_AFTER_S, Reception
 from spanmeter.settings import ListenAddress
 from spanmeter.wire.body import Encoding, decode, encoding_of, inflate
 from spanmeter.wire.reply import export_reply, status_reply
@@ -58,7 +59,8 @@ class HttpReceiver:
                 date_header=False,
                 timeout_keep_alive=75,
                 timeout_graceful_shutdown=5,
-                h11_max_incomplete_event_size=64 * 1024,
+                http=HttpProtocol,
+                h11_max_incomplete_event_size=MOST_HEAD_BYTES,
             )
         )
         self._thread = threading.Thread(target=self._serve, name="spanmeter-http", daemon=True)
@@ -87,11 +89,12 @@ class HttpReceiver:
             self._socket.close()
 
     def _serve(self) -> None:
-        asyncio.run(self._serve_in_loop())
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(self._serve_in_loop())
 
     async def _serve_in_loop(self) -> None:
         assert self._socket is not None
-        self._arrivals = Arrivals(asyncio.get_running_loop())
+        self._commits = Commits(asyncio.get_running_loop())
         await self._server.serve(sockets=[self._socket])
 
     async def _app(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -124,12 +127,12 @@ class HttpReceiver:
             limit, vocabulary = self._reception.max_body_bytes, self._reception.vocabulary
             compression = headers.get(b"content-encoding", b"").decode("latin-1")
 
-            def decoded() -> DecodedRequest:
-                return decode(inflate(body, compression, limit=limit), content_type, vocabulary)
+            def receive_body(told: Told) -> DecodedRequest:
+                request = decode(inflate(body, compression, limit=limit), content_type, vocabulary)
+                self._reception.intake.submit(request, told)
+                return request
 
-            size = len(body) * (INFLATION if compression else 1)
-            accepted = self._reception.accept(await decoded_by_size(decoded, size))
-            await asyncio.wait_for(self._arrivals.of(accepted.done), COMMIT_TIMEOUT_S)
+            request = await self._commits.after(receive_body, len(body) * (INFLATION if compression else 1))
         except RequestError as error:
             if isinstance(error, TooLargeError) and not await _discard(receive):
                 return
@@ -140,7 +143,7 @@ class HttpReceiver:
             log.exception("request failed")
             await _again(send, encoding, "internal error")
         else:
-            reply = export_reply(encoding, rejected=accepted.rejected, message=accepted.message)
+            reply = export_reply(encoding, rejected=request.rejected, message=request.rejection)
             await _answer(send, 200, reply, content_type=encoding.value.encode())
 
     async def _read(self, receive: Receive, headers: dict[bytes, bytes]) -> bytes | None:

@@ -3,39 +3,58 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from functools import partial
+from typing import TypeVar
 
-from spanmeter.wire.request import DecodedRequest
+try:
+    import uvloop
+except ImportError:
+    uvloop = None  # type: ignore[assignment]
 
 SMALL_BYTES = 512 * 1024
-"""Bodies up to this size are decoded in the event loop: ten milliseconds at most, and a change of threads costs more
-than most of them do. Larger ones are decoded in a thread, so that they do not keep the others waiting."""
+"""Bodies up to this size are read in the event loop: ten milliseconds at most, and a change of threads costs more than
+most of them do. Larger ones are read in a thread, so that they do not keep the others waiting."""
+COMMIT_TIMEOUT_S = 30.0
+"""A commit that takes longer is not waited for: the client is told to send again, which is safe."""
+
+Told = Callable[[Exception | None], None]
+Result = TypeVar("Result")
 
 
-async def decoded_by_size(decode: Callable[[], DecodedRequest], size: int) -> DecodedRequest:
-    return decode() if size <= SMALL_BYTES else await asyncio.to_thread(decode)
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's where that is installed (`spanmeter[fast]`): with it a small request costs a tenth less."""
+    return asyncio.new_event_loop() if uvloop is None else uvloop.new_event_loop()
 
 
-class Arrivals:
-    """Futures that another thread ends, awaited in an event loop: one wake-up of the loop for all that end together.
-
-    asyncio.wrap_future wakes the loop by a system call for each, and cancels the other thread's future when whoever
-    waits for it goes away: here a commit that others wait for too.
+class Commits:
+    """Commits that another thread makes, awaited in an event loop: one wake-up of the loop for all that end together,
+    one timer for all that wait. A concurrent future, asyncio.wrap_future and asyncio.wait_for would be a system call
+    and a timer for each.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, timeout_s: float = COMMIT_TIMEOUT_S) -> None:
         self._loop = loop
-        self._ended: deque[tuple[asyncio.Future[None], Future[None]]] = deque()
+        self._timeout_s = timeout_s
+        self._ended: deque[tuple[asyncio.Future[None], Exception | None]] = deque()
         self._is_woken = False
+        self._waiting: deque[tuple[float, asyncio.Future[None]]] = deque()  # with the time at which each is late
+        self._timer: asyncio.TimerHandle | None = None
 
-    def of(self, future: "Future[None]") -> "asyncio.Future[None]":
-        """Ends when `future` does, in the loop. To be called in the loop."""
-        awaited: asyncio.Future[None] = self._loop.create_future()
-        future.add_done_callback(lambda ended: self._end(awaited, ended))
-        return awaited
+    async def after(self, work: Callable[[Told], Result], size: int) -> Result:
+        """What `work` on a body of `size` bytes returns, once what it was given to call was called, from whichever
+        thread. Raises what that was called with, and `TimeoutError` where it is not called in time."""
+        commit: asyncio.Future[None] = self._loop.create_future()
+        told = partial(self._end, commit)
+        result = work(told) if size <= SMALL_BYTES else await asyncio.to_thread(work, told)
+        if not commit.done():
+            self._waiting.append((self._loop.time() + self._timeout_s, commit))
+            if self._timer is None:
+                self._timer = self._loop.call_later(self._timeout_s, self._give_up)
+        await commit
+        return result
 
-    def _end(self, awaited: "asyncio.Future[None]", future: "Future[None]") -> None:
-        self._ended.append((awaited, future))
+    def _end(self, commit: "asyncio.Future[None]", error: Exception | None) -> None:
+        self._ended.append((commit, error))
         if not self._is_woken:
             self._is_woken = True
             self._loop.call_soon_threadsafe(self._tell)
@@ -43,11 +62,21 @@ class Arrivals:
     def _tell(self) -> None:
         self._is_woken = False  # first, so that what ends from now on wakes the loop again
         while self._ended:
-            awaited, future = self._ended.popleft()
-            if awaited.done():
+            commit, error = self._ended.popleft()
+            if commit.done():
                 continue  # whoever waited has gone
-            error = future.exception()
             if error is None:
-                awaited.set_result(None)
+                commit.set_result(None)
             else:
-                awaited.set_exception(error)
+                commit.set_exception(error)
+                commit.exception()  # counts as seen: whoever asked may have gone while its body was read
+        while self._waiting and self._waiting[0][1].done():
+            self._waiting.popleft()
+
+    def _give_up(self) -> None:
+        now_s = self._loop.time()
+        while self._waiting and (self._waiting[0][1].done() or self._waiting[0][0] <= now_s):
+            _, commit = self._waiting.popleft()
+            if not commit.done():
+                commit.set_exception(TimeoutError())
+        self._timer = self._loop.call_at(self._waiting[0][0], self._give_up) if self._waiting else None

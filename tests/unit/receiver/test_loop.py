@@ -2,23 +2,24 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 
 from spanmeter.errors import StoreError
-from spanmeter.receiver.loop import SMALL_BYTES, Arrivals, decoded_by_size
-from spanmeter.wire.request import DecodedRequest
+from spanmeter.receiver import loop
+from spanmeter.receiver.loop import SMALL_BYTES, Commits, Told
+
+SMALL = 1
 
 
 class CountedLoop:
-    """An event loop that counts how often another thread wakes it."""
+    """An event loop that counts how often another thread wakes it, and how many timers are set."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self.woken = 0
+        self.woken = self.timers = 0
 
     def create_future(self) -> "asyncio.Future[None]":
         return self._loop.create_future()
@@ -27,76 +28,148 @@ class CountedLoop:
         self.woken += 1
         self._loop.call_soon_threadsafe(callback)
 
+    def time(self) -> float:
+        return self._loop.time()
 
-def in_a_thread(work: Callable[[], None]) -> None:
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-
-
-def end(commits: list[Future[None]]) -> None:
-    for commit in commits:
-        commit.set_result(None)
+    def call_later(self, delay_s: float, callback: Callable[[], Any]) -> asyncio.TimerHandle:
+        self.timers += 1
+        return self._loop.call_later(delay_s, callback)
 
 
-def test_many_that_end_together_wake_the_loop_once() -> None:
-    async def run() -> None:
-        loop = CountedLoop(asyncio.get_running_loop())
-        arrivals = Arrivals(loop)  # type: ignore[arg-type]
-        commits: list[Future[None]] = [Future() for _ in range(50)]
-        awaited = [arrivals.of(commit) for commit in commits]
-        in_a_thread(lambda: end(commits))
-        await asyncio.wait_for(asyncio.gather(*awaited), 10)
-        assert loop.woken == 1
-        late: Future[None] = Future()
-        waiting = arrivals.of(late)
-        in_a_thread(lambda: late.set_result(None))
-        await asyncio.wait_for(waiting, 10)
-        assert loop.woken == 2
+class Requests:
+    """Requests whose commits have not ended yet."""
 
-    asyncio.run(run())
+    def __init__(self, commits: Commits) -> None:
+        self._commits = commits
+        self.told: list[Told] = []
 
+    def work(self, told: Told) -> int:
+        self.told.append(told)
+        return len(self.told)
 
-def test_what_has_ended_before_is_told() -> None:
-    async def run() -> None:
-        commit: Future[None] = Future()
-        commit.set_result(None)
-        await asyncio.wait_for(Arrivals(asyncio.get_running_loop()).of(commit), 10)
+    async def begun(self, count: int) -> "list[asyncio.Task[int]]":
+        """So many, each with its number as the result."""
+        tasks = [asyncio.create_task(self._commits.after(self.work, SMALL)) for _ in range(count)]
+        await asyncio.sleep(0)
+        return tasks
 
-    asyncio.run(run())
+    def end_in_a_thread(self, error: Exception | None = None) -> None:
+        def end() -> None:
+            for told in self.told:
+                told(error)
 
-
-def test_an_error_is_raised_where_it_is_awaited() -> None:
-    async def run() -> None:
-        commit: Future[None] = Future()
-        waiting = Arrivals(asyncio.get_running_loop()).of(commit)
-        in_a_thread(lambda: commit.set_exception(StoreError("disk full")))
-        with pytest.raises(StoreError, match="disk full"):
-            await asyncio.wait_for(waiting, 10)
-
-    asyncio.run(run())
+        thread = threading.Thread(target=end)
+        thread.start()
+        thread.join()
 
 
-def test_who_gives_up_cancels_nothing_and_keeps_nobody_waiting() -> None:
-    async def run() -> None:
-        arrivals = Arrivals(asyncio.get_running_loop())
-        commits: list[Future[None]] = [Future(), Future()]
-        gone, waiting = (arrivals.of(commit) for commit in commits)
+Run = Callable[[Coroutine[Any, Any, None]], None]
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs in the event loop of the servers, with uvloop and without."""
+    if request.param == "asyncio":
+        monkeypatch.setattr(loop, "uvloop", None)
+    else:
+        pytest.importorskip("uvloop")
+
+    def run(work: Coroutine[Any, Any, None]) -> None:
+        async def bounded() -> None:
+            assert type(asyncio.get_running_loop()).__module__.startswith(request.param)
+            await asyncio.wait_for(work, 10)
+
+        with asyncio.Runner(loop_factory=loop.new_event_loop) as runner:
+            runner.run(bounded())
+
+    return run
+
+
+def test_many_that_end_together_wake_the_loop_once_and_share_a_timer(run: Run) -> None:
+    async def work() -> None:
+        counted = CountedLoop(asyncio.get_running_loop())
+        requests = Requests(Commits(counted))  # type: ignore[arg-type]
+        tasks = await requests.begun(50)
+        requests.end_in_a_thread()
+        assert await asyncio.gather(*tasks) == list(range(1, 51))
+        assert (counted.woken, counted.timers) == (1, 1)
+        requests.told.clear()
+        [late] = await requests.begun(1)
+        requests.end_in_a_thread()
+        assert await late == 1
+        assert (counted.woken, counted.timers) == (2, 1)
+
+    run(work())
+
+
+def test_what_ends_before_it_is_awaited_is_told(run: Run) -> None:
+    async def work() -> None:
+        def end_at_once(told: Told) -> str:
+            told(None)
+            return "done"
+
+        assert await Commits(asyncio.get_running_loop()).after(end_at_once, SMALL) == "done"
+
+    run(work())
+
+
+def test_an_error_is_raised_where_it_is_awaited(run: Run) -> None:
+    async def work() -> None:
+        requests = Requests(Commits(asyncio.get_running_loop()))
+        tasks = await requests.begun(2)
+        requests.end_in_a_thread(StoreError("disk full"))
+        for task in tasks:
+            with pytest.raises(StoreError, match="disk full"):
+                await task
+
+    run(work())
+
+
+def test_what_the_work_itself_raises_is_not_waited_for(run: Run) -> None:
+    def broken(told: Told) -> None:
+        raise StoreError("too much is waiting")
+
+    async def work() -> None:
+        with pytest.raises(StoreError, match="too much"):
+            await Commits(asyncio.get_running_loop()).after(broken, SMALL)
+
+    run(work())
+
+
+def test_who_gives_up_keeps_nobody_waiting(run: Run) -> None:
+    async def work() -> None:
+        requests = Requests(Commits(asyncio.get_running_loop()))
+        gone, waiting = await requests.begun(2)
         gone.cancel()
-        assert not commits[0].cancelled()
-        in_a_thread(lambda: end(commits))
-        await asyncio.wait_for(waiting, 10)
+        await asyncio.sleep(0)
+        requests.end_in_a_thread()
+        assert await waiting == 2
 
-    asyncio.run(run())
+    run(work())
+
+
+def test_a_commit_that_does_not_end_in_time_is_late_and_others_are_not(run: Run) -> None:
+    async def work() -> None:
+        requests = Requests(Commits(asyncio.get_running_loop(), timeout_s=0.02))
+        for _ in range(2):  # the timer is set anew
+            [late] = await requests.begun(1)
+            with pytest.raises(TimeoutError):
+                await late
+            [waiting] = await requests.begun(1)
+            requests.end_in_a_thread()  # for the first of them too late
+            await waiting
+            requests.told.clear()
+
+    run(work())
 
 
 @pytest.mark.parametrize(("size", "is_here"), [(SMALL_BYTES, True), (SMALL_BYTES + 1, False)])
-def test_large_bodies_are_decoded_in_a_thread(size: int, is_here: bool) -> None:
-    where: list[bool] = []
+def test_large_bodies_are_read_in_a_thread(run: Run, size: int, is_here: bool) -> None:
+    def where(told: Told) -> bool:
+        told(None)
+        return threading.current_thread() is threading.main_thread()
 
-    def decode() -> DecodedRequest:
-        where.append(threading.current_thread() is threading.main_thread())
-        return DecodedRequest(span_count=3)
+    async def work() -> None:
+        assert await Commits(asyncio.get_running_loop()).after(where, size) is is_here
 
-    assert asyncio.run(decoded_by_size(decode, size)).span_count == 3
-    assert where == [is_here]
+    run(work())
