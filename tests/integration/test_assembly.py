@@ -216,7 +216,7 @@ class TestJournal:
         plant.clock.advance(QUIET_S)
 
         def fail(self: SqliteLedger, settlement: Settlement, *, now_ns: int, deliver: bool) -> None:
-            if len(settlement.memories) == 4:
+            if len(dict(settlement.all_memories())) == 4:
                 raise ValueError("one of them")
             raise StoreError("full")
 

@@ -3,18 +3,17 @@
 import heapq
 import logging
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from spanmeter.clock import CautiousClock, Clock
 from spanmeter.errors import StoreError
-from spanmeter.pipeline.accounting import Arrival, Gathered, Rules, settle_traces
+from spanmeter.pipeline.accounting import Gathered, Rules, settle_traces
 from spanmeter.pipeline.recent import RecentCalls
 from spanmeter.store.journal import Journal, JournalRow
-from spanmeter.store.ledger import Ledger, TraceMemory
-from spanmeter.usage.call import SpanFacts
+from spanmeter.store.ledger import Ledger
 from spanmeter.usage.outcome import Outcome
-from spanmeter.usage.trace import Trace, is_call, unpack_links
+from spanmeter.usage.packing import packed, unpacked
+from spanmeter.usage.trace import Trace, unpack_links
 
 log = logging.getLogger("spanmeter.assembly")
 
@@ -98,7 +97,8 @@ class Assembler:
         self._parked = ledger.parked_traces()
         self._recent = RecentCalls(2 * max_ns)
         for memory in ledger.recent_memories(since_ns=clock.now_ns() - 2 * max_ns):
-            self._recent.add(_calls(memory), now_ns=self._steady_ns())
+            facts = packed(memory.facts)
+            self._recent.add(((facts.shapes[row[0]], row) for row in facts.rows), now_ns=self._steady_ns())
 
     @property
     def open_traces(self) -> int:
@@ -136,13 +136,13 @@ class Assembler:
         # A row from the future was written before the wall clock was set back: it has come now.
         came_ns = self._steady_ns() - max(0, self._clock.now_ns() - row.received_ns)
         touched: dict[bytes, _Open] = {}
-        open_, seq = self._open, row.seq
-        for facts in row.facts:
-            trace_id = facts.trace_id
+        open_, seq, facts = self._open, row.seq, packed(row.facts)
+        for packed_row in facts.rows:
+            trace_id = packed_row[1]
             trace = open_.get(trace_id)
             if trace is None:
                 trace = open_[trace_id] = _Open(came_ns, came_ns)
-            trace.gathered.arrivals.append(Arrival(seq, facts))
+            trace.gathered.arrivals.append((seq, facts.shapes[packed_row[0]], packed_row))
             touched[trace_id] = trace
         for trace in touched.values():
             trace.rows.append(seq)
@@ -204,16 +204,18 @@ class Assembler:
 
     def _is_whole(self, trace_id: bytes, trace: _Open) -> bool:
         arrivals = trace.gathered.arrivals
-        if len(arrivals) == 1 and arrivals[0].facts.call is not None and not arrivals[0].facts.parent_span_id:
-            return True
+        if len(arrivals) == 1:
+            _, shape, row = arrivals[0]
+            if shape.call is not None and not row[3]:
+                return True
         links = self._links.get(trace_id)
         known = Trace(
-            facts={arrival.facts.span_id: arrival.facts for arrival in trace.gathered.arrivals},
+            facts={row[2]: unpacked(shape, row) for _, shape, row in arrivals},
             links=links.parents if links is not None else {},
         )
-        if not trace.gathered.arrivals:
+        if not arrivals:
             return True  # reopened by links alone
-        calls = [arrival.facts for arrival in trace.gathered.arrivals if arrival.facts.call is not None]
+        calls = [facts for facts in known.facts.values() if facts.call is not None]
         if not calls:
             return trace_id in self._parked  # it may name the tenant that its calls lacked
         return all(known.is_settled(call) for call in calls)
@@ -256,8 +258,10 @@ class Assembler:
             seq for seq, times in uses.items() if self._rows[seq].open_traces == times and not self._rows[seq].has_links
         ]
         self._ledger.settle(settlement, now_ns=self._clock.now_ns(), deliver=self._deliver)
-        self._recent.add((call for trace_id in due for call in _calls(settlement.memories[trace_id])), now_ns=now_ns)
+        arrivals = (arrival for trace_id in due for arrival in self._open[trace_id].gathered.arrivals)
+        self._recent.add(((shape, row) for _, shape, row in arrivals), now_ns=now_ns)
         parked = Outcome.PARKED
+        self._parked.difference_update(settlement.plain)
         for trace_id, memory in settlement.memories.items():
             if len(memory.facts) > LARGE_SPANS:
                 pause_ns = min(len(memory.facts) * PAUSE_A_SPAN_NS, LONGEST_PAUSE_NS)
@@ -291,7 +295,3 @@ class Assembler:
                 self._rows[seq].has_links = False
                 if not self._rows[seq].open_traces:
                     self._spent_rows.append(seq)
-
-
-def _calls(memory: TraceMemory) -> Iterator[SpanFacts]:
-    return (span for span in memory.facts if span.span_id in memory.outcomes and is_call(span))

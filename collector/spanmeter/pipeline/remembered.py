@@ -6,9 +6,10 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from spanmeter.store.ledger import Billed, Settlement, TraceMemory
+from spanmeter.store.ledger import Billed, Settlement, TraceMemory, memory_of
 from spanmeter.usage.decision import Decision
 from spanmeter.usage.outcome import Outcome
+from spanmeter.usage.plain import PlainCall
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_call = msgspec.msgpack.Decoder(list[tuple[str, int, str]]).decode
@@ -44,7 +45,7 @@ class RememberedBooks:
     comes later than that is decided as if its trace had not been seen."""
 
     def __init__(self, *, traces: int, calls: int) -> None:
-        self._traces: _Newest[bytes, TraceMemory] = _Newest(traces)
+        self._traces: _Newest[bytes, TraceMemory | PlainCall] = _Newest(traces)
         self._calls: _Newest[str, bytes] = _Newest(calls)
         self._held: _Newest[tuple[bytes, bytes], Decision] = _Newest(traces)
         self._waiting: _Newest[str, tuple[tuple[bytes, bytes], ...]] = _Newest(traces)
@@ -83,7 +84,7 @@ class RememberedBooks:
             calls.setdefault(identity, []).append((token_class, event.tokens, event.scope))
         for identity, made in calls.items():
             self._calls.set(identity, _encode(made))
-        for trace_id, memory in settlement.memories.items():
+        for trace_id, memory in (settlement.plain | settlement.memories).items():
             self._traces.set(trace_id, memory)
         for decision in settlement.held:
             if decision.outcome in (Outcome.PARKED, Outcome.ESTIMATED) and decision.identity:
@@ -97,8 +98,10 @@ class RememberedBooks:
         return False
 
 
-def _copy(memory: TraceMemory) -> TraceMemory:
+def _copy(memory: TraceMemory | PlainCall) -> TraceMemory:
     """For whoever asks: a decision changes what it was given."""
+    if isinstance(memory, PlainCall):
+        return memory_of(memory)
     return replace(
         memory,
         facts=[*memory.facts],

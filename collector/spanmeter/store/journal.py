@@ -62,12 +62,12 @@ def encoded(facts: Sequence[SpanFacts]) -> bytes:
     return _encoder.encode((_FORMAT, found.shapes, found.rows))
 
 
-def decoded(stored: bytes) -> Sequence[SpanFacts]:
+def decoded(stored: bytes) -> PackedFacts:
     """The facts in `encoded` bytes, of this version or an older one."""
     if not stored.startswith(_BEGINNING):
-        return _old_decoder.decode(stored)
+        return packed(_old_decoder.decode(stored))
     _, shapes, rows = _decoder.decode(stored)
-    return list(PackedFacts(shapes, rows))
+    return PackedFacts(shapes, rows)
 
 
 class SqliteJournal:

@@ -13,6 +13,8 @@ from spanmeter.usage.call import SpanFacts
 from spanmeter.usage.decision import Decision
 from spanmeter.usage.event import UsageEvent
 from spanmeter.usage.outcome import Outcome, Reason, is_final
+from spanmeter.usage.packing import unpacked
+from spanmeter.usage.plain import PlainCall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,17 @@ class TraceMemory:
     outcomes: dict[bytes, Recorded] = field(default_factory=dict)
     rows: list[int] = field(default_factory=list)
     version: int = 0
+
+
+def memory_of(call: PlainCall) -> TraceMemory:
+    """What is remembered of its trace."""
+    recorded = Recorded(outcome=Outcome.BILLED, reason=Reason.OWN_CALL, identity=call.identity)
+    return TraceMemory(
+        facts=[unpacked(shape, row) for _, shape, row in call.arrivals],
+        links=dict(call.links),
+        outcomes={call.span_id: recorded},
+        rows=sorted({seq for seq, *_ in call.arrivals}),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,10 +100,12 @@ class Tally:
 class Settlement:
     """Everything that one round of decisions changes; stored in one transaction or not at all.
 
-    `decisions` are all that were taken and not final before. `held` are those that a person may look into, `released`
-    the spans that no longer are. `bodies` are the encoded events, aligned with `events`.
+    `plain` are calls that were billed and make all there is of their trace, see `usage.plain`; `decisions` are all
+    others that were taken and not final before, and `memories` the traces of those. `held` are those that a person may
+    look into, `released` the spans that no longer are. `bodies` are the encoded events, aligned with `events`.
     """
 
+    plain: dict[bytes, PlainCall] = field(default_factory=dict)
     decisions: list[Decision] = field(default_factory=list)
     events: list[UsageEvent] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
@@ -99,6 +114,16 @@ class Settlement:
     tallies: dict[tuple[Outcome, Reason], Tally] = field(default_factory=dict)
     memories: dict[bytes, TraceMemory] = field(default_factory=dict)
     finished_rows: list[int] = field(default_factory=list)
+
+    def all_decisions(self) -> list[Decision]:
+        """On plain calls too, in the order of the spans' start."""
+        decisions = [*(call.decision() for call in self.plain.values()), *self.decisions]
+        return sorted(decisions, key=lambda one: (one.span.start_ns, one.span.trace_id, one.span.span_id))
+
+    def all_memories(self) -> Iterator[tuple[bytes, TraceMemory]]:
+        """Of plain calls' traces too, by trace id."""
+        yield from self.memories.items()
+        yield from ((trace_id, memory_of(call)) for trace_id, call in self.plain.items())
 
     def tally(self, outcome: Outcome, reason: Reason, amount: Tally) -> None:
         self.tallies[outcome, reason] = self.tallies.get((outcome, reason), Tally()).plus(amount)
@@ -208,10 +233,10 @@ class SqliteLedger:
                 "memory_write",
                 [
                     (trace_id, now_ns, memory.version + 1, _encoder.encode(memory))
-                    for trace_id, memory in settlement.memories.items()
+                    for trace_id, memory in settlement.all_memories()
                 ],
             )
-            if made != len(settlement.events) or remembered != len(settlement.memories):
+            if made != len(settlement.events) or remembered != len(settlement.memories) + len(settlement.plain):
                 raise StoreBusyError("another process decided on the same traces at the same time; decided anew")
             transaction.execute_many("journal_delete", [(seq,) for seq in settlement.finished_rows])
 

@@ -120,14 +120,20 @@ def event_id(identity: str, token_class: TokenClass) -> str:
     return f"{identity}-{_WORDS[token_class]}"
 
 
+def part_classes(classes: Sequence[TokenClass]) -> list[TokenClass]:
+    """For each field of `Usage` in their order, the class of `classes` that it is billed in."""
+    return [part if part in classes else _BASE[part] for part in _WORDS]
+
+
 def counted(usage: Usage, classes: Sequence[TokenClass]) -> list[tuple[TokenClass, int]]:
     """Tokens by billed class, zeros left out; the sum is always `usage.total`."""
     tokens = dict.fromkeys(classes, 0)
     for token_class, number in zip(
-        _WORDS, (usage.input, usage.cache_read, usage.cache_write, usage.output, usage.reasoning), strict=True
+        part_classes(classes),
+        (usage.input, usage.cache_read, usage.cache_write, usage.output, usage.reasoning),
+        strict=True,
     ):
-        if number:
-            tokens[token_class if token_class in tokens else _BASE[token_class]] += number
+        tokens[token_class] += number
     return [(token_class, number) for token_class, number in tokens.items() if number]
 
 

@@ -3,14 +3,14 @@ from dataclasses import replace
 
 import pytest
 
-from spanmeter.pipeline.accounting import Arrival, Gathered, Rules, settle_traces
+from spanmeter.pipeline.accounting import Gathered, Rules, settle_traces
 from spanmeter.pipeline.recent import RecentCalls
 from spanmeter.store.ledger import Settlement, Tally
 from spanmeter.usage.call import Role, SpanFacts
 from spanmeter.usage.decision import DecisionRules
 from spanmeter.usage.event import EventRules
 from spanmeter.usage.outcome import Outcome, Reason
-from tests.spans import SPECIFIC_ID, carrier, facts, llm_call, span_id, trace_id
+from tests.spans import SPECIFIC_ID, arrival, carrier, facts, llm_call, span_id, trace_id
 from tests.unit.store.books import MemoryBooks
 
 RULES = Rules()
@@ -24,7 +24,7 @@ CONFLICT = (Outcome.BILLED, Reason.RESPONSE_CONFLICT)
 def gather(rows: Iterable[tuple[int, SpanFacts]]) -> dict[bytes, Gathered]:
     gathered: dict[bytes, Gathered] = {}
     for row, one in rows:
-        gathered.setdefault(one.trace_id, Gathered()).arrivals.append(Arrival(row=row, facts=one))
+        gathered.setdefault(one.trace_id, Gathered()).arrivals.append(arrival(row, one))
     return gathered
 
 
@@ -242,7 +242,7 @@ class TestTwinsInOtherTraces:
         for row, spans in enumerate(rounds, start=1):
             settlement = settle_traces(gather((row, one) for one in spans), books, rules=RULES, recent=recent)
             books.settle(settlement, now_ns=1, deliver=True)
-            recent.add((one for one in spans if one.call is not None), now_ns=1)
+            recent.add((arrival(row, one)[1:] for one in spans), now_ns=1)
         return sorted((event.subject, event.tokens) for event in books.events.values())
 
     @pytest.mark.parametrize("other", ["", "globex"])

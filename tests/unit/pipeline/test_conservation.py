@@ -7,12 +7,12 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spanmeter.pipeline.accounting import HELD, Arrival, Gathered, Rules, settle_traces
+from spanmeter.pipeline.accounting import HELD, Gathered, Rules, settle_traces
 from spanmeter.store.ledger import Tally
 from spanmeter.usage.call import Role, SpanFacts
 from spanmeter.usage.identity import is_specific
 from spanmeter.usage.outcome import Outcome
-from tests.spans import facts, llm_call, parent_id
+from tests.spans import arrival, facts, llm_call, parent_id
 from tests.unit.store.books import MemoryBooks
 
 RULES = Rules()
@@ -52,7 +52,7 @@ def gathered(rows: Sequence[Row]) -> dict[bytes, Gathered]:
     traces: dict[bytes, Gathered] = {}
     for row, spans in rows:
         for span in spans:
-            traces.setdefault(span.trace_id, Gathered()).arrivals.append(Arrival(row=row, facts=span))
+            traces.setdefault(span.trace_id, Gathered()).arrivals.append(arrival(row, span))
     return traces
 
 

@@ -74,9 +74,10 @@ class MemoryBooks:
     def settle(self, settlement: Settlement, *, now_ns: int, deliver: bool) -> None:
         self._fail()
         made = list(zip(settlement.events, settlement.bodies, strict=True))
-        stored = {trace_id: memory.version for trace_id, memory in self.memories(settlement.memories).items()}
+        memories = dict(settlement.all_memories())
+        stored = {trace_id: memory.version for trace_id, memory in self.memories(memories).items()}
         if any((event.id, event.source) in self.events for event in settlement.events) or any(
-            stored.get(trace_id, memory.version) != memory.version for trace_id, memory in settlement.memories.items()
+            stored.get(trace_id, memory.version) != memory.version for trace_id, memory in memories.items()
         ):
             raise StoreBusyError("decided meanwhile by another")
         for event, body in made:
@@ -88,7 +89,7 @@ class MemoryBooks:
             self.held[decision.span.trace_id, decision.span.span_id] = decision
         for what, amount in settlement.tallies.items():
             self.tallies[what] = self.tallies.get(what, Tally()).plus(amount)
-        for trace_id, memory in settlement.memories.items():
+        for trace_id, memory in memories.items():
             self.traces[trace_id] = (now_ns, _encode(replace(memory, version=memory.version + 1)))
         for seq in settlement.finished_rows:
             self.rows.pop(seq, None)
