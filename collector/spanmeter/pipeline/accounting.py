@@ -178,8 +178,8 @@ class _Round:
         self._older_calls = [span for span, _ in twins.values()]
 
     def looks(self) -> list[Look]:
-        """Of all calls in the round."""
-        own = (span for trace in self._traces.values() for span in trace.calls_of_models())
+        """Of all that was recognised in the round: sums too may bear the response id of a call."""
+        own = [span for trace in self._traces.values() for span in trace.facts.values() if span.call is not None]
         return [*map(look_of, own), *map(look_of, self._older_calls)]
 
     def decide(self) -> None:

@@ -46,9 +46,6 @@ class PlainCall(NamedTuple):
     def facts(self) -> SpanFacts:
         return unpacked(self.shape, self.row)
 
-    def trace(self) -> Trace:
-        return Trace(facts={row[2]: unpacked(shape, row) for _, shape, row in self.arrivals}, links=dict(self.links))
-
     def decision(self) -> Decision:
         span = self.facts()
         return Decision(
@@ -93,10 +90,8 @@ class PlainShapes:
         tenant = shape.credential_tenant or row[7]  # the first that `attribute` asks
         if tenant:
             return _new(PlainCall, (shape, row, tenant, identity, arrivals, links, None))
-        trace = Trace(
-            facts={row[2]: unpacked(shape, row) for _, shape, row in arrivals if shape.call is None}, links=dict(links)
-        )
-        found = attribute(unpacked(shape, row), trace, default_subject=self._rules.default_subject)
+        trace = Trace(facts={row[2]: unpacked(shape, row) for _, shape, row in arrivals}, links=dict(links))
+        found = attribute(trace.facts[row[2]], trace, default_subject=self._rules.default_subject)
         return PlainCall(shape, row, found.tenant, identity, arrivals, links, found) if found.tenant else None
 
     def _can_be_plain(self, shape: SpanFacts) -> bool:
