@@ -83,14 +83,18 @@ class Conversion:
             return None
         left = min(weight, self.open_spans) - self.open_spans // 10
         due: dict[bytes, Gathered] = {}
-        for trace_id in [*self._open]:
-            if self._weight <= left:
+        open_, facts, links = self._open, self._facts_held, self._links_held
+        for trace_id in [*open_]:
+            if facts + links // _LINKS_A_SPAN <= left:
                 break
-            trace = due[trace_id] = self._open.pop(trace_id)
-            self._facts_held -= len(trace.arrivals)
-            self._links_held -= len(trace.links)
+            trace = due[trace_id] = open_.pop(trace_id)
+            facts -= len(trace.arrivals)
+            links -= len(trace.links)
+        self._facts_held, self._links_held = facts, links
         if self._books is None:
-            self._books = RememberedBooks(traces=self.open_spans // 2, calls=self.open_spans)
+            self._books = RememberedBooks(
+                traces=self.open_spans // 2, calls=self.open_spans, classes=self.rules.events.classes
+            )
             self._recent = RecentCalls(_FOREVER_NS)
         return self._settled(due)
 
@@ -122,7 +126,7 @@ class Conversion:
             self._books.settle(settlement, now_ns=self.now_ns, deliver=False)
             arrivals = itertools.chain.from_iterable([trace.arrivals for trace in wanted.values()])
             self._recent.add(((shape, row) for _, shape, row in arrivals), now_ns=self.now_ns)
-        self.events += len(settlement.events)
+        self.events += len(settlement.bodies)
         for (outcome, reason), amount in settlement.tallies.items():
             self._count(outcome, reason, amount)
         return settlement

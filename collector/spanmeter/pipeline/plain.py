@@ -17,25 +17,23 @@ from spanmeter.store.ledger import Ledger, Settlement, Tally
 from spanmeter.usage.attribution import Attribution
 from spanmeter.usage.call import SpanFacts, TokenClass, Usage
 from spanmeter.usage.decision import Decision
-from spanmeter.usage.event import EventRules, UsageEvent, event_id, events, part_classes, rfc3339
+from spanmeter.usage.event import EventRules, UsageEvent, events, part_classes, rfc3339
 from spanmeter.usage.grouping import Look, call_of
 from spanmeter.usage.outcome import Outcome, Reason
 from spanmeter.usage.packing import Counts
 from spanmeter.usage.plain import PlainCall, unlike_others
 
 _encode = msgspec.json.Encoder().encode
-_new = tuple.__new__
 _by_start = itemgetter(5, 1, 2)  # of a row: start, trace, span
 
 
 class EventForm(NamedTuple):
-    """The events of one token class for the calls of one shape. `tokens_of` picks its counts; `pieces` are the text
-    around id, subject, time and tokens; `like` is such an event, and `about` its data without type and tokens."""
+    """The events of one token class of all calls of one shape. `counts_in` picks the counts that are billed in it;
+    `pieces` are the text around id, subject, time and tokens; `like` is such an event."""
 
-    tokens_of: Callable[[Counts], tuple[int, ...]]
+    counts_in: Callable[[Counts], tuple[int, ...]]
     pieces: tuple[str, str, str, str, str]
     like: UsageEvent
-    about: dict[str, object]
 
 
 def event_forms(shape: SpanFacts, rules: EventRules) -> list[EventForm]:
@@ -48,25 +46,16 @@ def event_forms(shape: SpanFacts, rules: EventRules) -> list[EventForm]:
         attribution=Attribution(tenant="anybody"),
     )
     gap = msgspec.Raw(b"\0")  # which no JSON has in it
+    billed_in = part_classes(rules.classes)
     forms = []
     for event in events(decision, rules):
         text = {**event.cloudevent(), "id": gap, "subject": gap, "time": gap, "data": {**event.data, "tokens": gap}}
         before_id, before_subject, before_time, before_tokens, end = _encode(text).decode().split("\0")
-        pieces = (
-            f'{before_id}"',
-            f'{event_id("", event.token_class)}"{before_subject}',
-            f'{before_time}"',
-            f'"{before_tokens}',
-            end,
-        )
-        about = {name: value for name, value in event.data.items() if name not in ("type", "tokens")}
-        forms.append(EventForm(_picking(event.token_class, rules), pieces, event, about))
+        pieces = f'{before_id}"', f'{event.id}"{before_subject}', f'{before_time}"', f'"{before_tokens}', end
+        first, *rest = [at for at, token_class in enumerate(billed_in) if token_class is event.token_class]
+        counts_in = itemgetter(first, *rest) if rest else itemgetter(slice(first, first + 1))
+        forms.append(EventForm(counts_in, pieces, event))
     return forms
-
-
-def _picking(token_class: TokenClass, rules: EventRules) -> Callable[[Counts], tuple[int, ...]]:
-    first, *rest = [at for at, billed_as in enumerate(part_classes(rules.classes)) if billed_as is token_class]
-    return itemgetter(first, *rest) if rest else itemgetter(slice(first, first + 1))
 
 
 def told_apart(
@@ -102,10 +91,11 @@ def bill(calls: Iterable[PlainCall], settlement: Settlement, rules: EventRules) 
     """Each is billed by itself."""
     known: dict[int, list[EventForm]] = {}  # by the shape's `id`
     subjects: dict[str, str] = {}
-    made, bodies = settlement.events, settlement.bodies
-    spans = input_tokens = output_tokens = 0
+    write, note = settlement.bodies.append, settlement.plain_events.append
+    tokens_of = dict.fromkeys(TokenClass, 0)
     for call in sorted(calls, key=lambda call: _by_start(call.row)):
         shape, row, tenant, identity, *_ = call
+        settlement.plain[row[1]] = call
         forms = known.get(id(shape))
         if forms is None:
             forms = known[id(shape)] = event_forms(shape, rules)
@@ -115,31 +105,16 @@ def bill(calls: Iterable[PlainCall], settlement: Settlement, rules: EventRules) 
         end_ns, counts = row[6], row[9]
         assert counts is not None
         time = rfc3339(end_ns)
-        for tokens_of, (before_id, before_subject, before_time, before_tokens, end), like, about in forms:
-            tokens = sum(tokens_of(counts))
-            if not tokens:
-                continue
-            text = f"{before_id}{identity}{before_subject}{subject}{before_time}{time}{before_tokens}{tokens}{end}"
-            bodies.append(text.encode())
-            _, source, type_, _, _, token_class, _, model, provider, scope, data = like
-            made.append(
-                _new(
-                    UsageEvent,
-                    (
-                        *(event_id(identity, token_class), source, type_, tenant, end_ns, token_class, tokens),
-                        *(model, provider, scope, {"type": data["type"], "tokens": tokens, **about}),
-                    ),
-                )
-            )
-            if token_class in _OUTPUT:
-                output_tokens += tokens
-            else:
-                input_tokens += tokens
-        spans += 1
-        settlement.plain[row[1]] = call
-    if spans:
-        amount = Tally(spans=spans, input_tokens=input_tokens, output_tokens=output_tokens)
+        for counts_in, (before_id, before_subject, before_time, before_tokens, end), like in forms:
+            tokens = sum(counts_in(counts))
+            if tokens:
+                text = f"{before_id}{identity}{before_subject}{subject}{before_time}{time}{before_tokens}{tokens}{end}"
+                write(text.encode())
+                note((call, like, tokens))
+                tokens_of[like.token_class] += tokens
+    if settlement.plain:
+        outputs = tokens_of[TokenClass.OUTPUT] + tokens_of[TokenClass.REASONING]
+        amount = Tally(
+            spans=len(settlement.plain), input_tokens=sum(tokens_of.values()) - outputs, output_tokens=outputs
+        )
         settlement.tally(Outcome.BILLED, Reason.OWN_CALL, amount)
-
-
-_OUTPUT = frozenset({TokenClass.OUTPUT, TokenClass.REASONING})

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import starmap
 from typing import Protocol
 
 import msgspec
@@ -61,6 +62,16 @@ def memory_of(call: PlainCall) -> TraceMemory:
     )
 
 
+PlainEvent = tuple[PlainCall, UsageEvent, int]
+"""Of a call, with an event of another one that differs in what is the call's own, and the tokens."""
+
+
+def plain_event(call: PlainCall, like: UsageEvent, tokens: int) -> UsageEvent:
+    suffix, source, type_, _, _, token_class, _, model, provider, scope, data = like
+    own = f"{call.identity}{suffix}", source, type_, call.tenant, call.row[6], token_class, tokens
+    return _new(UsageEvent, (*own, model, provider, scope, {**data, "tokens": tokens}))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
     """A span that waits for a person, since when, and what was decided on it."""
@@ -100,12 +111,14 @@ class Tally:
 class Settlement:
     """Everything that one round of decisions changes; stored in one transaction or not at all.
 
-    `plain` are calls that were billed and make all there is of their trace, see `usage.plain`; `decisions` are all
-    others that were taken and not final before, and `memories` the traces of those. `held` are those that a person may
-    look into, `released` the spans that no longer are. `bodies` are the encoded events, aligned with `events`.
+    `plain` are calls that were billed and make all there is of their trace, by its id (see `usage.plain`); the rest is
+    `decisions` that were taken and not final before, the `events` made of them, and `memories` of their traces. `held`
+    are those that a person may look into, `released` the spans that no longer are. `bodies` are the encoded events,
+    aligned with `all_events`.
     """
 
     plain: dict[bytes, PlainCall] = field(default_factory=dict)
+    plain_events: list[PlainEvent] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     events: list[UsageEvent] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
@@ -119,6 +132,10 @@ class Settlement:
         """On plain calls too, in the order of the spans' start."""
         decisions = [*(call.decision() for call in self.plain.values()), *self.decisions]
         return sorted(decisions, key=lambda one: (one.span.start_ns, one.span.trace_id, one.span.span_id))
+
+    def all_events(self) -> Iterator[UsageEvent]:
+        yield from starmap(plain_event, self.plain_events)
+        yield from self.events
 
     def all_memories(self) -> Iterator[tuple[bytes, TraceMemory]]:
         """Of plain calls' traces too, by trace id."""
@@ -148,6 +165,7 @@ class Ledger(Protocol):
     def forget(self, *, before_ns: int) -> bool: ...
 
 
+_new = tuple.__new__
 _encoder = msgspec.msgpack.Encoder()
 _decision_decoder = msgspec.msgpack.Decoder(Decision)
 _memory_decoder = msgspec.msgpack.Decoder(TraceMemory)
@@ -208,10 +226,10 @@ class SqliteLedger:
                         *(e.id, e.source, e.subject, e.time_ns, e.token_class.value, e.tokens),
                         *(e.model, e.provider, e.scope, now_ns, body),
                     )
-                    for e, body in zip(settlement.events, settlement.bodies, strict=True)
+                    for e, body in zip(settlement.all_events(), settlement.bodies, strict=True)
                 ],
             )
-            if settlement.events:
+            if settlement.bodies:
                 transaction.execute("outbox_fill" if deliver else "local_fill", last_seq)
                 transaction.execute("usage_fill", last_seq)
             transaction.execute_many("held_delete", [*settlement.released])
@@ -236,7 +254,7 @@ class SqliteLedger:
                     for trace_id, memory in settlement.all_memories()
                 ],
             )
-            if made != len(settlement.events) or remembered != len(settlement.memories) + len(settlement.plain):
+            if made != len(settlement.bodies) or remembered != len(settlement.memories) + len(settlement.plain):
                 raise StoreBusyError("another process decided on the same traces at the same time; decided anew")
             transaction.execute_many("journal_delete", [(seq,) for seq in settlement.finished_rows])
 

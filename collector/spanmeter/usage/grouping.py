@@ -170,6 +170,8 @@ def are_unlike(looks: Sequence[Look]) -> list[bool]:
         seen_by[service].add(scope)
     several = {service for service, scopes in seen_by.items() if len(scopes) > 1}
     shared = _shared_counts([look for look in looks if look[0] in several]) if several else ()
+    if not shared:
+        return [ids[response_id] < 2 for _, _, response_id, _ in looks]
     return [ids[response_id] < 2 and (service, counts) not in shared for service, _, response_id, counts in looks]
 
 

@@ -15,7 +15,7 @@ from spanmeter.usage.attribution import Attribution, attribute
 from spanmeter.usage.call import SpanFacts
 from spanmeter.usage.decision import Decision, DecisionRules
 from spanmeter.usage.grouping import Look, are_unlike
-from spanmeter.usage.identity import identity_of_span, is_specific, looks_made, response_identity
+from spanmeter.usage.identity import identity_of_span, is_specific, is_usual, looks_made, response_identity
 from spanmeter.usage.outcome import Outcome, Reason
 from spanmeter.usage.packing import Arrival, Row, unpacked
 from spanmeter.usage.trace import Trace, is_call
@@ -81,7 +81,9 @@ class PlainShapes:
         if not is_plain or row[9] is None:
             return None
         response_id = row[8]
-        if not is_specific(response_id):
+        if is_usual(response_id):
+            identity = response_id
+        elif not is_specific(response_id):
             identity = identity_of_span(row[1], row[2])
         elif looks_made(response_id):
             return None
@@ -114,8 +116,8 @@ def unlike_others(calls: Sequence[PlainCall], others: Iterable[Look]) -> list[bo
         looks.append((shape.service, shape.scope, row[8], (fresh + cache_read + cache_write, output + reasoning)))
     looks += others
     response_ids = {look[2] for look in looks}
-    unlike = are_unlike(looks)
+    # An identity of another form could be what another call bears as its response id.
     return [
-        is_unlike and (call.identity == call.row[8] or call.identity not in response_ids)
-        for call, is_unlike in zip(calls, unlike, strict=False)
+        is_unlike and (identity == row[8] or identity not in response_ids)
+        for (_, row, _, identity, *_), is_unlike in zip(calls, are_unlike(looks), strict=False)
     ]

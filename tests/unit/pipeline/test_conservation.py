@@ -84,7 +84,7 @@ def test_the_books_balance_after_every_round(rows: list[Row], data: st.DataObjec
         new, order = order[:count], order[count:]
         read_again = data.draw(st.lists(st.sampled_from(known), unique_by=lambda row: row[0])) if known else []
         settlement = settle_traces(gathered([*new, *read_again]), books, rules=RULES)
-        made = [event.id for event in settlement.events]
+        made = [event.id for event in settlement.all_events()]
         assert not [event_id for event_id in made if (event_id, "spanmeter") in books.events]
         assert len(made) == len(set(made))
         books.settle(settlement, now_ns=1, deliver=True)

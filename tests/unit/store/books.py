@@ -73,10 +73,10 @@ class MemoryBooks:
 
     def settle(self, settlement: Settlement, *, now_ns: int, deliver: bool) -> None:
         self._fail()
-        made = list(zip(settlement.events, settlement.bodies, strict=True))
+        made = list(zip(settlement.all_events(), settlement.bodies, strict=True))
         memories = dict(settlement.all_memories())
         stored = {trace_id: memory.version for trace_id, memory in self.memories(memories).items()}
-        if any((event.id, event.source) in self.events for event in settlement.events) or any(
+        if any((event.id, event.source) in self.events for event, _ in made) or any(
             stored.get(trace_id, memory.version) != memory.version for trace_id, memory in memories.items()
         ):
             raise StoreBusyError("decided meanwhile by another")
