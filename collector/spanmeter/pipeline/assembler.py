@@ -89,14 +89,15 @@ class Assembler:
         """
         self._read(to_the_end=close)
         now_ns = self._steady_ns()
+        if not self._due:
+            self._due = self._take_due(now_ns)
+        more = bool(self._due) or not self._has_read_all
         if close and self._has_read_all:
             self._due = {**dict.fromkeys(self._waiting.turn_all(), False), **self._due}
-        elif not self._due:
-            self._due = self._take_due(now_ns)
-        more = self._decide(self._next_round(), now_ns) or not self._has_read_all
+            more = False
+        self._decide(self._next_round(), now_ns)
         while close and self._due:
             self._decide(self._next_round(), now_ns)
-        more = more or bool(self._due)
         # Rows that were decided before a long stop are still in the journal: forget none of them before they were read.
         self._caught_up = self._caught_up or not more
         if self._caught_up and now_ns - self._forgot_ns > min(self._memory_ns, 60_000_000_000):
@@ -145,16 +146,16 @@ class Assembler:
             return round_
         return {key: self._due.pop(key) for key in list(itertools.islice(self._due, TRACES_AT_ONCE))}
 
-    def _decide(self, due: dict[int, bool], now_ns: int) -> bool:
-        """Decide those of these that can be; true if there may be more."""
-        if due or self._waiting.has_spent_rows:
-            try:
-                found = self._gather(due)
-            except StoreError:
-                self._due = {**due, **self._due}
-                raise
-            self._settle_or_halve(found, due, now_ns)
-        return len(due) == TRACES_AT_ONCE
+    def _decide(self, due: dict[int, bool], now_ns: int) -> None:
+        """Decide those of these that can be."""
+        if not due and not self._waiting.has_spent_rows:
+            return
+        try:
+            found = self._gather(due)
+        except StoreError:
+            self._due = {**due, **self._due}
+            raise
+        self._settle_or_halve(found, due, now_ns)
 
     def _gather(self, due: Mapping[int, bool]) -> dict[bytes, Gathered]:
         """What came of these traces, as far as they are whole, or decided in any case."""
