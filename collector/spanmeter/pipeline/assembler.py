@@ -92,6 +92,7 @@ class Assembler:
         if not self._due:
             self._due = self._take_due(now_ns)
         more = bool(self._due) or not self._has_read_all
+        self._put_off_paused(now_ns)
         if close and self._has_read_all:
             self._due = {**dict.fromkeys(self._waiting.turn_all(), False), **self._due}
             more = False
@@ -135,10 +136,12 @@ class Assembler:
         due.update(dict.fromkeys(waiting.quiet(key for _, key, is_overdue in resumed if not is_overdue), False))
         due.update(dict.fromkeys(waiting.with_young(key for _, key, is_overdue in resumed if is_overdue), True))
         due.update(dict.fromkeys(waiting.last_turn(now_ns, most=TRACES_A_TURN), True))
-        self._paused_until_ns = {key: until for key, until in self._paused_until_ns.items() if until > now_ns}
-        for key in self._paused_until_ns.keys() & due.keys():
-            heapq.heappush(self._put_off, (self._paused_until_ns[key], key, due.pop(key)))
         return due
+
+    def _put_off_paused(self, now_ns: int) -> None:
+        self._paused_until_ns = {key: until for key, until in self._paused_until_ns.items() if until > now_ns}
+        for key in self._paused_until_ns.keys() & self._due.keys():
+            heapq.heappush(self._put_off, (self._paused_until_ns[key], key, self._due.pop(key)))
 
     def _next_round(self) -> dict[int, bool]:
         if len(self._due) <= TRACES_AT_ONCE:

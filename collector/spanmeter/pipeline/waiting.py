@@ -2,7 +2,7 @@
 
 from array import array
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from spanmeter.store.journal import RowTraces
@@ -70,14 +70,17 @@ class Waiting:
         self._young.append(made)
 
     def turn(self, now_ns: int, *, most: int, is_all: bool) -> list[int]:
-        """Let rows have their turn, until `most` traces are found that may be quiet: these. `is_all`: no row is missing
-        that came until now."""
+        """Let rows have their turn, until some `most` traces were looked at: those that are quiet. None are only if no
+        row is left. `is_all`: no row is missing that came until now."""
         found: dict[int, None] = {}
         young = self._young
-        while young and len(found) < most and young[0].came_ns + self._quiet_ns <= now_ns:
-            if not is_all and self.lacks_rows:
-                break
+        while young and young[0].came_ns + self._quiet_ns <= now_ns and (is_all or not self.lacks_rows):
             self._grow(young.popleft(), found)
+            if len(found) >= most:
+                quiet = self._quiet(found)
+                if quiet:
+                    return quiet
+                found = {}  # a young row speaks of each, and will have its turn
         return self._quiet(found)
 
     def turn_all(self) -> list[int]:
@@ -89,6 +92,7 @@ class Waiting:
     def last_turn(self, now_ns: int, *, most: int) -> list[int]:
         """The traces that are to be decided in any case, with all that is known of them; `most`, or a row's more."""
         overdue: dict[int, None] = {}
+        old_links: dict[int, _Row] = {}
         while self._grown and len(overdue) < most:
             row = self._rows.get(self._grown[0])
             if row is not None and row.came_ns + self._max_ns > now_ns:
@@ -96,12 +100,9 @@ class Waiting:
             self._grown.popleft()
             if row is None:
                 continue
-            for key in row.facts:
-                if row.seq in self._open.get(key, ()):
-                    overdue[key] = None
-            for key in row.links:
-                if row.seq in self._links.get(key, ()):
-                    self._expire(key, row)
+            overdue.update((key, None) for key in row.facts if row.seq in self._open.get(key, ()))
+            old_links.update((key, row) for key in row.links if row.seq in self._links.get(key, ()))
+        self._expire(old_links)
         return self.with_young(overdue)
 
     def quiet(self, keys: Iterable[int]) -> list[int]:
@@ -181,21 +182,26 @@ class Waiting:
         if not row.needed_by:
             self._spent.append(row.seq)
 
-    def _quiet(self, found: dict[int, None]) -> list[int]:
+    def _quiet(self, found: Iterable[int]) -> list[int]:
+        """Those of which no young row speaks."""
         keys = set(found)
         restless: set[int] = set()
-        for row in self._young:
+        for row in self._young if keys else ():
             restless.update(keys.intersection(row.facts), keys.intersection(row.links))
         return [key for key in found if key not in restless]
 
-    def _expire(self, key: int, row: _Row) -> None:
-        """Let go of the links of a trace without facts: all when this row is its newest, otherwise the oldest."""
-        rows = self._links.pop(key)
-        too_old_ns = row.came_ns - LINKS_FOR * self._max_ns
-        kept = () if rows[-1] == row.seq else tuple(seq for seq in rows if self._rows[seq].came_ns > too_old_ns)
-        if kept:
-            self._links[key] = kept
-        for seq in rows[: len(rows) - len(kept)]:
-            self._rows[seq].needed_by -= 1
-            if not self._rows[seq].needed_by:
-                self._spent.append(seq)
+    def _expire(self, old: Mapping[int, _Row]) -> None:
+        """Let go of links of traces without facts, and these rows' ages: of all that are known of a trace, where none
+        came later; otherwise of the oldest."""
+        silent = set(self._quiet(old))
+        for key, row in old.items():
+            rows = self._links.pop(key)
+            is_newest = key in silent and rows[-1] == row.seq
+            too_old_ns = row.came_ns - LINKS_FOR * self._max_ns
+            kept = () if is_newest else tuple(seq for seq in rows if self._rows[seq].came_ns > too_old_ns)
+            if kept:
+                self._links[key] = kept
+            for seq in rows[: len(rows) - len(kept)]:
+                self._rows[seq].needed_by -= 1
+                if not self._rows[seq].needed_by:
+                    self._spent.append(seq)
