@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from spanmeter.errors import StoreBusyError, StoreError
-from spanmeter.store.journal import JournalEntry, JournalRow
+from spanmeter.store.journal import JournalEntry, JournalRow, RowTraces, row_of, row_traces
 from spanmeter.store.ledger import Billed, Settlement, Tally, TraceMemory
 from spanmeter.usage.call import TokenClass
 from spanmeter.usage.decision import Decision
@@ -46,6 +46,15 @@ class MemoryBooks:
 
     def read(self, *, after: int, limit: int) -> Sequence[JournalRow]:
         return [row for seq, row in self.rows.items() if seq > after][:limit]
+
+    def read_traces(self, *, after: int, limit: int) -> Sequence[RowTraces]:
+        return [
+            row_traces(row.seq, row.received_ns, [facts.trace_id for facts in row.facts], row.links)
+            for row in self.read(after=after, limit=limit)
+        ]
+
+    def read_of(self, keys: Mapping[int, Collection[int]]) -> Iterator[JournalRow]:
+        return (row_of(row, keys[seq]) for seq, row in self.rows.items() if seq in keys)
 
     def depth(self) -> int:
         return len(self.rows)
