@@ -13,8 +13,8 @@ from spanmeter.pipeline.waiting import Waiting
 from spanmeter.store.journal import Journal, trace_key
 from spanmeter.store.ledger import Ledger, TraceMemory
 from spanmeter.usage.outcome import Outcome
-from spanmeter.usage.packing import packed, unpacked
-from spanmeter.usage.trace import Trace, unpack_links
+from spanmeter.usage.packing import packed
+from spanmeter.usage.trace import is_settled, unpack_links
 
 log = logging.getLogger("spanmeter.assembly")
 
@@ -192,14 +192,17 @@ class Assembler:
                 return True
         if not arrivals:
             return True  # reopened by links alone
-        arrived = [unpacked(shape, row) for _, shape, row in arrivals]
-        calls = [facts for facts in arrived if facts.call is not None]
+        calls = [
+            (row[2], (row[3], row[4], bool(row[7] or shape.baggage_tenant)))
+            for _, shape, row in arrivals
+            if shape.call is not None
+        ]
         if not calls:
             return trace_key(trace_id) in self._waiting.parked  # it may name the tenant that its calls lacked
-        facts = {one.span_id: one for one in memory.facts}
-        facts.update((one.span_id, one) for one in arrived)
-        known = Trace(facts=facts, links={**memory.links, **trace.links} if memory.links else trace.links)
-        return all(known.is_settled(call) for call in calls)
+        places = {one.span_id: (one.parent_span_id, one.parent_is_remote, bool(one.tenant)) for one in memory.facts}
+        places.update((row[2], (row[3], row[4], bool(row[7]))) for _, _, row in arrivals)
+        links = {**memory.links, **trace.links} if memory.links else trace.links
+        return all(is_settled(span_id, place, places=places, links=links) for span_id, place in calls)
 
     def _settle_or_halve(self, found: dict[bytes, Gathered], due: Mapping[int, bool], now_ns: int) -> None:
         """A trace that cannot be decided is set aside, the others go on."""

@@ -14,6 +14,7 @@ from spanmeter.pipeline.assembler import Assembler
 from spanmeter.store.journal import JournalRow
 from spanmeter.store.ledger import TraceMemory
 from spanmeter.testing.clock import ManualClock
+from spanmeter.usage.call import SpanFacts
 from spanmeter.usage.packing import unpacked
 from spanmeter.usage.trace import Trace, unpack_links
 from tests.spans import SECOND_NS, arrival, carrier, entry, facts, link
@@ -107,9 +108,16 @@ class Naive:
         for memory in (TraceMemory(), self._books.memories([trace_id]).get(trace_id, TraceMemory())):
             spans = {span.span_id: span for span in [*memory.facts, *arrived]}
             known = Trace(facts=spans, links={**memory.links, **new.links})
-            if all(known.is_settled(call) for call in calls):
+            if all(known.is_whole(call) or is_named_before_it_leaves(known, call) for call in calls):
                 return True
         return False
+
+
+def is_named_before_it_leaves(trace: Trace, call: SpanFacts) -> bool:
+    """Whether the chain of parents, of which all are known, leads to another process, with a tenant before."""
+    chain = [call, *trace.ancestors(call)]
+    above = [span for span in chain if span is not None]
+    return len(above) == len(chain) and above[-1].parent_is_remote is True and any(span.tenant for span in above)
 
 
 def books_of(books: MemoryBooks) -> Mapping[str, object]:
