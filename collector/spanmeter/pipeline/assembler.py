@@ -136,7 +136,7 @@ class Assembler:
         due = dict.fromkeys(waiting.turn(now_ns, most=TRACES_A_TURN, is_all=self._has_read_all), False)
         due.update(dict.fromkeys(waiting.quiet(key for _, key, is_overdue in resumed if not is_overdue), False))
         due.update(dict.fromkeys(waiting.with_young(key for _, key, is_overdue in resumed if is_overdue), True))
-        due.update(dict.fromkeys(waiting.last_turn(now_ns, most=TRACES_A_TURN), True))
+        due.update(dict.fromkeys(waiting.last_turn(now_ns, most=TRACES_A_TURN, is_all=self._has_read_all), True))
         return due
 
     def _put_off_paused(self, now_ns: int) -> None:

@@ -43,6 +43,7 @@ class Waiting:
         self._open: dict[int, tuple[int, ...]] = {}  # rows in their order
         self._links: dict[int, tuple[int, ...]] = {}  # the same of traces without facts so far
         self._spent: list[int] = []
+        self._newest_ns = -(2**63)
 
     def __contains__(self, key: int) -> bool:
         return key in self._open
@@ -64,8 +65,7 @@ class Waiting:
 
     def add(self, row: RowTraces, came_ns: int) -> None:
         """The next row. One that follows another came no earlier, whatever the wall clock said."""
-        if self._young:
-            came_ns = max(came_ns, self._young[-1].came_ns)
+        self._newest_ns = came_ns = max(came_ns, self._newest_ns)
         made = self._rows[row.seq] = _Row(row.seq, came_ns, row.facts, row.links)
         self._young.append(made)
 
@@ -89,13 +89,14 @@ class Waiting:
             self._grow(self._young.popleft(), {})
         return list(self._open)
 
-    def last_turn(self, now_ns: int, *, most: int) -> list[int]:
-        """The traces that are to be decided in any case, with all that is known of them; `most`, or a row's more."""
+    def last_turn(self, now_ns: int, *, most: int, is_all: bool) -> list[int]:
+        """The traces that are to be decided in any case, with all that came of them; `most`, or a row's more."""
+        known_ns = now_ns if is_all else min(now_ns, self._newest_ns)
         overdue: dict[int, None] = {}
         old_links: dict[int, _Row] = {}
         while self._grown and len(overdue) < most:
             row = self._rows.get(self._grown[0])
-            if row is not None and row.came_ns + self._max_ns > now_ns:
+            if row is not None and row.came_ns + self._max_ns > known_ns:
                 break
             self._grown.popleft()
             if row is None:
