@@ -13,16 +13,17 @@ from msgspec.json import Decoder
 from spanmeter.errors import MalformedError
 from spanmeter.usage.construct import make_span
 from spanmeter.usage.span import (
-    FLAG_HAS_IS_REMOTE,
-    FLAG_IS_REMOTE,
     NO_PARENT,
+    NO_PARENT_LINK,
+    PARENT_IS_REMOTE,
     AttributeValue,
     Scope,
     Span,
     Vocabulary,
+    pack_link,
 )
 from spanmeter.wire.interest import Interest, interest_of
-from spanmeter.wire.request import ZERO_SPAN_ID, DecodedRequest, Rejections, id_fault, known_time
+from spanmeter.wire.request import DecodedRequest, Rejections, id_fault, known_time
 
 _Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 _UnixNano = Annotated[int, Meta(ge=0)]
@@ -170,15 +171,14 @@ def _decode(request: _Request, interest: Interest, keys: frozenset[str]) -> Deco
                     continue
                 attributes = _wanted(raw.attributes, keys)
                 if interest.keys.isdisjoint(attributes):
-                    links.append(trace_id + span_id + (parent_id or ZERO_SPAN_ID))
+                    links.append(pack_link(trace_id, span_id, parent_id))
                     continue
-                flags = raw.flags or 0
                 spans.append(
                     make_span(
                         trace_id,
                         span_id,
-                        NO_PARENT if parent_id == ZERO_SPAN_ID else parent_id,
-                        bool(flags & FLAG_IS_REMOTE) if flags & FLAG_HAS_IS_REMOTE else None,
+                        NO_PARENT if parent_id == NO_PARENT_LINK else parent_id,
+                        PARENT_IS_REMOTE[(raw.flags or 0) >> 8 & 3],
                         raw.name or "",
                         known_time(raw.start_time_unix_nano or 0),
                         known_time(raw.end_time_unix_nano or 0),
@@ -192,8 +192,7 @@ def _decode(request: _Request, interest: Interest, keys: frozenset[str]) -> Deco
         spans=spans,
         links=b"".join(links),
         span_count=span_count,
-        rejected=rejections.count,
-        rejection=rejections.message,
+        rejections=rejections,
     )
 
 
