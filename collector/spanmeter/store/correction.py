@@ -7,7 +7,7 @@ from typing import Protocol
 from spanmeter.errors import StoreBusyError
 from spanmeter.store.database import Database
 from spanmeter.store.events import write_events
-from spanmeter.store.keys import HASH_BYTES, KEY_BYTES, key_of_event
+from spanmeter.store.keys import HASH_BYTES, KEY_BYTES, keys_of_event
 from spanmeter.usage.call import TokenClass
 from spanmeter.usage.event import UsageEvent
 
@@ -68,11 +68,16 @@ class SqliteCorrectionBook:
     def find(self, event_id: str) -> Sequence[Correctable]:
         """Events with this id, one a source."""
         names = Correctable.__dataclass_fields__
-        hashed = key_of_event("", event_id)[:HASH_BYTES]
-        rows = self._database.execute(
-            "correctable_read", from_key=hashed, to_key=hashed.ljust(KEY_BYTES, b"\xff"), id=event_id
-        )
-        found = [dict(zip(names, row, strict=True)) for row in rows]
+        found = [
+            dict(zip(names, row, strict=True))
+            for key in keys_of_event("", event_id)
+            for row in self._database.execute(
+                "correctable_read",
+                from_key=key[:HASH_BYTES],
+                to_key=key[:HASH_BYTES].ljust(KEY_BYTES, b"\xff"),
+                id=event_id,
+            )
+        ]
         return [
             Correctable(
                 **row | {"token_class": TokenClass(row["token_class"]), "is_correction": bool(row["is_correction"])}

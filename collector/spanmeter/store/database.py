@@ -14,7 +14,7 @@ from typing import Any
 
 from spanmeter.errors import StoreBusyError, StoreError
 from spanmeter.store.gate import Gate
-from spanmeter.store.keys import call_identity, key_alone, key_of_event
+from spanmeter.store.keys import call_identity, key_alone, key_of_call
 
 FILE_NAME = "spanmeter.db"
 WORKER_LOCK_NAME = "worker.lock"
@@ -231,7 +231,7 @@ class Database:
         with self._write_lock, _translated(self.path):
             connection = self._connection()
             self.path.chmod(0o600)
-            for function, arguments in ((call_identity, 1), (key_alone, 2), (key_of_event, 2)):
+            for function, arguments in ((call_identity, 1), (key_alone, 2), (key_of_call, 2)):
                 connection.create_function(function.__name__, arguments, function, deterministic=True)
             connection.execute("PRAGMA foreign_keys=OFF")  # as sqlite.org/lang_altertable.html asks, section 7
             until_s = time.monotonic() + BUSY_TIMEOUT_S

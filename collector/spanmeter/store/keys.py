@@ -30,9 +30,10 @@ def key_alone(source: str, event_id: str) -> bytes:
     return key_of_call(source, f"{event_id}\0")
 
 
-def key_of_event(source: str, event_id: str) -> bytes:
-    identity = call_identity(event_id)
-    return key_alone(source, event_id) if identity is None else key_of_call(source, identity)
+def keys_of_event(source: str, event_id: str) -> tuple[bytes, ...]:
+    """That it may stand under. Those of a call that had more than one row before calls had keys stand alone, too."""
+    identity, alone = call_identity(event_id), key_alone(source, event_id)
+    return (alone,) if identity is None else (key_of_call(source, identity), alone)
 
 
 @functools.lru_cache(64)

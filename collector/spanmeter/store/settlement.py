@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from spanmeter.store.database import Database
-from spanmeter.store.keys import key_of_event
+from spanmeter.store.keys import keys_of_event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,7 @@ class SqliteSettlementBook:
 
     def settle(self, readings: Iterable[Reading], *, at_ns: int) -> int:
         by_id = {reading.id: reading for reading in readings}
-        keys = b"".join({key_of_event(self._source, event_id) for event_id in by_id})
+        keys = b"".join({key for event_id in by_id for key in keys_of_event(self._source, event_id)})
         news = self._database.execute("unsettled_among", keys=keys, ids=json.dumps(list(by_id)))
         if not news:
             return 0

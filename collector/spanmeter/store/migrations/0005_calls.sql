@@ -47,7 +47,7 @@ INSERT INTO new_part (seq, call, token_class, suffix, tokens, body)
     FROM (SELECT *, call_identity(id) AS stem FROM part) AS one ORDER BY seq;
 INSERT INTO about (source, model, provider, scope) SELECT DISTINCT source, model, provider, scope FROM part;
 INSERT INTO call (seq, key, identity, about, subject, time_ns, made_ns)
-    SELECT seq, key_of_event(source, id), call_identity(id), number, subject, time_ns, made_ns
+    SELECT seq, key_of_call(source, call_identity(id)), call_identity(id), number, subject, time_ns, made_ns
     FROM new_part JOIN part USING (seq) JOIN about USING (source, model, provider, scope)
     WHERE new_part.seq = call AND call_identity(id) IS NOT NULL;
 DELETE FROM call WHERE seq IN
