@@ -3,21 +3,24 @@
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import starmap
 from typing import Protocol
 
 import msgspec
 
 from spanmeter.errors import StoreBusyError
 from spanmeter.store.database import Database
-from spanmeter.store.events import write_events
+from spanmeter.store.events import PlainEvent as PlainEvent  # noqa: PLC0414 - of this border, too
+from spanmeter.store.events import plain_event, write_events
 from spanmeter.store.keys import key_of_call
 from spanmeter.store.memory import Recorded as Recorded  # noqa: PLC0414 - it is of this border
 from spanmeter.store.memory import TraceMemory as TraceMemory  # noqa: PLC0414
-from spanmeter.store.memory import read_memories, write_memories
+from spanmeter.store.memory import memory_of, read_memories, write_memories
 from spanmeter.usage.call import SpanFacts
 from spanmeter.usage.decision import Decision
 from spanmeter.usage.event import UsageEvent
 from spanmeter.usage.outcome import Outcome, Reason
+from spanmeter.usage.plain import PlainCall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,10 +70,14 @@ class Tally:
 class Settlement:
     """Everything that one round of decisions changes; stored in one transaction or not at all.
 
-    `decisions` are all that were taken and not final before. `held` are those that a person may look into, `released`
-    the spans that no longer are. `bodies` are the encoded events, aligned with `events`.
+    `plain` are calls that were billed and make all there is of their trace, by its id (see `usage.plain`); the rest is
+    `decisions` that were taken and not final before, the `events` made of them, and `memories` of their traces. `held`
+    are those that a person may look into, `released` the spans that no longer are. `bodies` are the encoded events,
+    aligned with `all_events`.
     """
 
+    plain: dict[bytes, PlainCall] = field(default_factory=dict)
+    plain_events: list[PlainEvent] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     events: list[UsageEvent] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
@@ -79,6 +86,20 @@ class Settlement:
     tallies: dict[tuple[Outcome, Reason], Tally] = field(default_factory=dict)
     memories: dict[bytes, TraceMemory] = field(default_factory=dict)
     finished_rows: list[int] = field(default_factory=list)
+
+    def all_decisions(self) -> list[Decision]:
+        """On plain calls too, in the order of the spans' start."""
+        decisions = [*(call.decision() for call in self.plain.values()), *self.decisions]
+        return sorted(decisions, key=lambda one: (one.span.start_ns, one.span.trace_id, one.span.span_id))
+
+    def all_events(self) -> Iterator[UsageEvent]:
+        yield from starmap(plain_event, self.plain_events)
+        yield from self.events
+
+    def all_memories(self) -> Iterator[tuple[bytes, TraceMemory]]:
+        """Of plain calls' traces too, by trace id."""
+        yield from self.memories.items()
+        yield from ((trace_id, memory_of(call)) for trace_id, call in self.plain.items())
 
     def tally(self, outcome: Outcome, reason: Reason, amount: Tally) -> None:
         self.tallies[outcome, reason] = self.tallies.get((outcome, reason), Tally()).plus(amount)
@@ -154,7 +175,14 @@ class SqliteLedger:
     def settle(self, settlement: Settlement, *, now_ns: int, deliver: bool) -> None:
         """`deliver`: put the new events into the outbox; otherwise they are marked as local only."""
         with self._database.transaction() as transaction:
-            made = write_events(transaction, settlement.events, settlement.bodies, now_ns=now_ns, deliver=deliver)
+            made = write_events(
+                transaction,
+                settlement.events,
+                settlement.bodies,
+                plain=settlement.plain_events,
+                now_ns=now_ns,
+                deliver=deliver,
+            )
             transaction.execute_many("held_delete", [*settlement.released])
             transaction.execute_many(
                 "held_write",
@@ -170,7 +198,10 @@ class SqliteLedger:
                     for (outcome, reason), amount in settlement.tallies.items()
                 ],
             )
-            if made is None or not write_memories(transaction, settlement.memories, now_ns=now_ns):
+            remembered = write_memories(
+                transaction, settlement.memories, plain=settlement.plain.values(), now_ns=now_ns
+            )
+            if made is None or not remembered:
                 raise StoreBusyError("another process decided on the same traces at the same time; decided anew")
             transaction.execute_many("journal_delete", [(seq,) for seq in settlement.finished_rows])
 

@@ -13,7 +13,8 @@ import msgspec
 from spanmeter.store.database import Transaction
 from spanmeter.usage.call import LlmCall, SpanFacts
 from spanmeter.usage.outcome import Outcome, Reason, is_final
-from spanmeter.usage.packing import Counts, PackedFacts, counts_of, packed
+from spanmeter.usage.packing import Counts, PackedFacts, counts_of, packed, unpacked
+from spanmeter.usage.plain import PlainCall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +42,22 @@ class TraceMemory:
     version: int = 0
 
 
+def memory_of(call: PlainCall) -> TraceMemory:
+    """What is remembered of its trace."""
+    recorded = Recorded(outcome=Outcome.BILLED, reason=Reason.OWN_CALL, identity=call.identity)
+    return TraceMemory(
+        facts=[unpacked(shape, row) for _, shape, row in call.arrivals],
+        links=dict(call.links),
+        outcomes={call.span_id: recorded},
+        rows=sorted({seq for seq, *_ in call.arrivals}),
+    )
+
+
 _FORMAT = 2
 _BEGINNING = b"\x94\x02"
 """An array of four, the first of which is the format. Before there were formats a memory was a map."""
 _Verdict = tuple[Outcome, Reason]
+_BILLED = (Outcome.BILLED, Reason.OWN_CALL)
 _Span = tuple[int, bytes, bytes, bool | None, int, int, str, str, Counts | None, int, str | None]
 """A row of `PackedFacts` without the trace's id, the number of its outcome (-1 for none), and the call's identity, None
 for the response's id."""
@@ -65,6 +78,7 @@ class _Round:
     def __init__(self) -> None:
         self._shapes = PackedFacts()
         self._verdicts: dict[_Verdict, int] = {}
+        self._known: dict[int, int] = {}  # shapes by their `id`: a round holds on to them
 
     def alike(self) -> bytes:
         return _encode((self._shapes.shapes, [*self._verdicts]))
@@ -88,28 +102,46 @@ class _Round:
             )
         return _encode((_FORMAT, spans, memory.links, memory.rows))
 
+    def packed_plain(self, call: PlainCall) -> bytes:
+        """As `packed` makes it of `memory_of(call)`."""
+        billed = self._verdicts.setdefault(_BILLED, len(self._verdicts))
+        known = self._known
+        spans = []
+        for _, shape, row in call.arrivals:
+            number = known.get(id(shape))
+            if number is None:
+                number = known[id(shape)] = self._shape(shape, shape.call)
+            if row[2] == call.row[2]:
+                spans.append((number, *row[2:], billed, None if call.identity == row[8] else call.identity))
+            else:
+                spans.append((number, *row[2:], -1, None))
+        arrivals = call.arrivals
+        rows = [arrivals[0][0]] if len(arrivals) == 1 else sorted({seq for seq, *_ in arrivals})
+        return _encode((_FORMAT, spans, call.links, rows))
+
     def _shape(self, facts: SpanFacts, call: LlmCall | None) -> int:
         key = (_alike_in_span(facts), None if call is None else _alike_in_call(call))
         number = self._shapes.number(key)
         return self._shapes.add_shape(key, packed([facts]).shapes[0]) if number is None else number
 
 
-def write_memories(transaction: Transaction, memories: Mapping[bytes, TraceMemory], *, now_ns: int) -> bool:
-    """Store these as a round of decisions. False, and the transaction has to be given up, if one of the traces has
-    another version than was read."""
-    if not memories:
-        return True
+def write_memories(
+    transaction: Transaction, memories: Mapping[bytes, TraceMemory], *, plain: Iterable[PlainCall] = (), now_ns: int
+) -> bool:
+    """Store these, and the traces of `plain` calls, as a round of decisions. False, and the transaction has to be given
+    up, if one of the traces has another version than was read."""
     round_ = _Round()
     first: int = transaction.execute("memory_next").fetchone()[0]
-    rows: list[tuple[object, ...]] = [
-        (seq, trace_id, memory.version + 1, round_.packed(memory))
-        for seq, (trace_id, memory) in enumerate(memories.items(), first)
-    ]
+    packed_ = [(call.trace_id, 1, round_.packed_plain(call)) for call in plain]
+    packed_ += [(trace_id, memory.version + 1, round_.packed(memory)) for trace_id, memory in memories.items()]
+    if not packed_:
+        return True
     outdated = [(trace_id, memory.version) for trace_id, memory in memories.items() if memory.version]
     transaction.execute("round_write", first, now_ns, round_.alike())
-    return transaction.execute_many("memory_outdated", [*outdated]) == len(outdated) and transaction.execute_many(
-        "memory_write", rows
-    ) == len(rows)
+    if transaction.execute_many("memory_outdated", [*outdated]) != len(outdated):
+        return False
+    rows = [(seq, *memory) for seq, memory in enumerate(packed_, first)]
+    return transaction.execute_many("memory_write", [*rows]) == len(rows)
 
 
 def read_memories(rows: Iterable[tuple[bytes, int, bytes, bytes]]) -> Iterator[tuple[bytes, TraceMemory]]:

@@ -1,16 +1,15 @@
 """Where events wait to be sent: the protocols of delivery, and SQLite behind them."""
 
+import itertools
 import json
 import threading
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from spanmeter.store.database import Database, Transaction
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pending:
+class Pending(NamedTuple):
     """An event that waits. `seq` is its place in line, `body` its JSON as it goes on the wire, never to be changed."""
 
     seq: int
@@ -92,17 +91,13 @@ class SqliteOutbox:
 
     def lease(self, limit_events: int, limit_bytes: int) -> Sequence[Pending]:
         with self._lock:
-            taken: list[Pending] = []
-            size = 0
-            for seq, body in self._free(limit_events):
-                size += len(body)
-                if taken and size > limit_bytes:
-                    break
-                taken.append(Pending(seq=seq, body=body))
-            if taken:
-                self._leased.update([event.seq for event in taken])
-                self._leased_to = max(self._leased_to, taken[-1].seq)
-            return taken
+            free = self._free(limit_events)
+            if sum([len(body) for _, body in free]) > limit_bytes:
+                free = free[: _fitting(free, limit_bytes)]
+            if free:
+                self._leased.update([seq for seq, _ in free])
+                self._leased_to = max(self._leased_to, free[-1][0])
+            return [*map(Pending._make, free)]
 
     def _free(self, limit: int) -> list[tuple[int, bytes]]:
         """The oldest that are not leased. While nothing was put back, they all lie beyond those that are."""
@@ -132,6 +127,12 @@ class SqliteOutbox:
     def depth(self) -> int:
         count: int = self._database.execute("outbox_depth")[0][0]
         return count
+
+
+def _fitting(free: Sequence[tuple[int, bytes]], limit_bytes: int) -> int:
+    """How many of the first keep to the limit together; one in any case."""
+    sizes = itertools.accumulate(len(body) for _, body in free)
+    return max(1, sum(size <= limit_bytes for size in sizes))
 
 
 def _ranges(transaction: Transaction, seqs: Collection[int]) -> list[tuple[int, int]]:

@@ -11,6 +11,9 @@ SELECT requests, spans, llm_spans, input_tokens, output_tokens, rejected FROM re
 -- name: journal_read
 SELECT seq, received_ns, facts, links FROM journal WHERE seq > ? ORDER BY seq LIMIT ?;
 
+-- name: journal_read_of
+SELECT seq, received_ns, facts, links FROM journal WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq;
+
 -- name: journal_delete
 DELETE FROM journal WHERE seq = ?;
 
