@@ -8,7 +8,8 @@ import msgspec
 from spanmeter.pipeline.balance import Received, Sums, check_balance
 from spanmeter.pipeline.plain import bill, told_apart, without_twins
 from spanmeter.pipeline.recent import RecentCalls
-from spanmeter.store.ledger import Billed, Ledger, Recorded, Settlement, Tally, TraceMemory, memory_of
+from spanmeter.store.ledger import Billed, Ledger, Recorded, Settlement, Tally, TraceMemory
+from spanmeter.store.memory import memory_of
 from spanmeter.usage.call import SpanFacts, TokenClass
 from spanmeter.usage.decision import Decision, DecisionRules, decide
 from spanmeter.usage.event import EventRules, UsageEvent, events

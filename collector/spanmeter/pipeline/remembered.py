@@ -4,7 +4,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Generic, TypeVar
 
-from spanmeter.store.ledger import Billed, Settlement, TraceMemory, memory_of
+from spanmeter.store.ledger import Billed, Settlement, TraceMemory
+from spanmeter.store.memory import memory_of
 from spanmeter.usage.call import TokenClass
 from spanmeter.usage.construct import make_usage
 from spanmeter.usage.decision import Decision

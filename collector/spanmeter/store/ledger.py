@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import starmap
 from typing import Protocol
 
@@ -10,25 +10,17 @@ import msgspec
 
 from spanmeter.errors import StoreBusyError
 from spanmeter.store.database import Database
+from spanmeter.store.events import PlainEvent as PlainEvent  # noqa: PLC0414 - of this border, too
+from spanmeter.store.events import plain_event, write_events
+from spanmeter.store.keys import key_of_call
+from spanmeter.store.memory import Recorded as Recorded  # noqa: PLC0414 - it is of this border
+from spanmeter.store.memory import TraceMemory as TraceMemory  # noqa: PLC0414
+from spanmeter.store.memory import memory_of, read_memories, write_memories
 from spanmeter.usage.call import SpanFacts
 from spanmeter.usage.decision import Decision
 from spanmeter.usage.event import UsageEvent
-from spanmeter.usage.outcome import Outcome, Reason, is_final
-from spanmeter.usage.packing import unpacked
+from spanmeter.usage.outcome import Outcome, Reason
 from spanmeter.usage.plain import PlainCall
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
-    """The outcome that a span has in the books."""
-
-    outcome: Outcome
-    reason: Reason
-    identity: str = ""
-
-    @property
-    def is_final(self) -> bool:
-        return is_final(self.outcome, self.reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,39 +29,6 @@ class Billed:
 
     tokens: int
     scope: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TraceMemory:
-    """What is remembered of a decided trace. `rows` are the journal rows whose spans are accounted for in it,
-    `version` counts how often it was stored: who read an older one may not overwrite it."""
-
-    facts: list[SpanFacts] = field(default_factory=list)
-    links: dict[bytes, bytes] = field(default_factory=dict)
-    outcomes: dict[bytes, Recorded] = field(default_factory=dict)
-    rows: list[int] = field(default_factory=list)
-    version: int = 0
-
-
-def memory_of(call: PlainCall) -> TraceMemory:
-    """What is remembered of its trace."""
-    recorded = Recorded(outcome=Outcome.BILLED, reason=Reason.OWN_CALL, identity=call.identity)
-    return TraceMemory(
-        facts=[unpacked(shape, row) for _, shape, row in call.arrivals],
-        links=dict(call.links),
-        outcomes={call.span_id: recorded},
-        rows=sorted({seq for seq, *_ in call.arrivals}),
-    )
-
-
-PlainEvent = tuple[PlainCall, UsageEvent, int]
-"""Of a call, with an event of another one that differs in what is the call's own, and the tokens."""
-
-
-def plain_event(call: PlainCall, like: UsageEvent, tokens: int) -> UsageEvent:
-    suffix, source, type_, _, _, token_class, _, model, provider, scope, data = like
-    own = f"{call.identity}{suffix}", source, type_, call.tenant, call.row[6], token_class, tokens
-    return _new(UsageEvent, (*own, model, provider, scope, {**data, "tokens": tokens}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,10 +124,8 @@ class Ledger(Protocol):
     def forget(self, *, before_ns: int) -> bool: ...
 
 
-_new = tuple.__new__
 _encoder = msgspec.msgpack.Encoder()
 _decision_decoder = msgspec.msgpack.Decoder(Decision)
-_memory_decoder = msgspec.msgpack.Decoder(TraceMemory)
 FORGET_AT_ONCE = 5_000
 
 
@@ -180,18 +137,18 @@ class SqliteLedger:
 
     def memories(self, trace_ids: Collection[bytes]) -> Mapping[bytes, TraceMemory]:
         rows = self._database.execute("memory_read", ids=b"".join(trace_ids))
-        return {trace_id: _memory(version, memory) for trace_id, version, memory in rows}
+        return dict(read_memories(rows))
 
     def recent_memories(self, *, since_ns: int) -> Iterator[TraceMemory]:
         """Of the traces decided since then."""
-        for version, memory in self._database.execute("memory_since", since_ns):
-            yield _memory(version, memory)
+        return (memory for _, memory in read_memories(self._database.execute("memory_since", since_ns)))
 
     def billed(self, source: str, identities: Collection[str]) -> Mapping[str, Billed]:
         """The events of these calls, of whatever token class, by event id."""
         if not identities:
             return {}
-        rows = self._database.execute("event_tokens", source=source, identities=json.dumps(list(identities)))
+        keys = b"".join([key_of_call(source, identity) for identity in identities])
+        rows = self._database.execute("call_tokens", keys=keys)
         return {event_id: Billed(tokens=tokens, scope=scope) for event_id, tokens, scope in rows}
 
     def parked_with(self, identities: Collection[str]) -> Sequence[Decision]:
@@ -218,20 +175,14 @@ class SqliteLedger:
     def settle(self, settlement: Settlement, *, now_ns: int, deliver: bool) -> None:
         """`deliver`: put the new events into the outbox; otherwise they are marked as local only."""
         with self._database.transaction() as transaction:
-            last_seq: int = transaction.execute("event_max").fetchone()[0]
-            made = transaction.execute_many(
-                "event_insert",
-                [
-                    (
-                        *(e.id, e.source, e.subject, e.time_ns, e.token_class.value, e.tokens),
-                        *(e.model, e.provider, e.scope, now_ns, body),
-                    )
-                    for e, body in zip(settlement.all_events(), settlement.bodies, strict=True)
-                ],
+            made = write_events(
+                transaction,
+                settlement.events,
+                settlement.bodies,
+                plain=settlement.plain_events,
+                now_ns=now_ns,
+                deliver=deliver,
             )
-            if settlement.bodies:
-                transaction.execute("outbox_fill" if deliver else "local_fill", last_seq)
-                transaction.execute("usage_fill", last_seq)
             transaction.execute_many("held_delete", [*settlement.released])
             transaction.execute_many(
                 "held_write",
@@ -247,14 +198,10 @@ class SqliteLedger:
                     for (outcome, reason), amount in settlement.tallies.items()
                 ],
             )
-            remembered = transaction.execute_many(
-                "memory_write",
-                [
-                    (trace_id, now_ns, memory.version + 1, _encoder.encode(memory))
-                    for trace_id, memory in settlement.all_memories()
-                ],
+            remembered = write_memories(
+                transaction, settlement.memories, plain=settlement.plain.values(), now_ns=now_ns
             )
-            if made != len(settlement.bodies) or remembered != len(settlement.memories) + len(settlement.plain):
+            if made is None or not remembered:
                 raise StoreBusyError("another process decided on the same traces at the same time; decided anew")
             transaction.execute_many("journal_delete", [(seq,) for seq in settlement.finished_rows])
 
@@ -262,8 +209,7 @@ class SqliteLedger:
         """Forget traces decided before that time, some thousands at a call, so that the transaction stays short; true
         if there are more."""
         with self._database.transaction() as transaction:
-            return transaction.execute("memory_forget", before_ns, FORGET_AT_ONCE).rowcount == FORGET_AT_ONCE
-
-
-def _memory(version: int, stored: bytes) -> TraceMemory:
-    return replace(_memory_decoder.decode(stored), version=version)
+            kept: int = transaction.execute("rounds_kept", before_ns).fetchone()[0]
+            forgotten = transaction.execute("memory_forget", kept, FORGET_AT_ONCE).rowcount
+            transaction.execute("round_forget", kept)
+        return forgotten == FORGET_AT_ONCE
