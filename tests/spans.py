@@ -7,6 +7,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from spanmeter.store.journal import JournalEntry
 from spanmeter.usage.call import LlmCall, Role, SpanFacts, Usage
+from spanmeter.usage.packing import Arrival, packed
 from spanmeter.usage.span import NO_PARENT, AttributeValue, Scope, Span
 from spanmeter.wire.request import DecodedRequest, Rejections
 from tests.unit.wire.bodies import set_attributes
@@ -64,6 +65,12 @@ def facts(number: int = 1, *, trace: int = 1, parent: int = 0, **fields: Any) ->
 def carrier(number: int, tenant: str, **fields: Any) -> SpanFacts:
     """The facts of a span that only names a tenant."""
     return facts(number, tenant=tenant, tenant_key="tenant.id", **({"call": None} | fields))
+
+
+def arrival(seq: int, one: SpanFacts) -> Arrival:
+    """A span as it came with that row of the journal."""
+    made = packed([one])
+    return seq, made.shapes[0], made.rows[0]
 
 
 def link(number: int, *, trace: int = 1, parent: int = 0) -> bytes:

@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Protocol
 
 from spanmeter.store.database import Database
+from spanmeter.store.events import write_events
 from spanmeter.store.outbox import Outbox, SqliteOutbox
 from spanmeter.testing.outbox import MemoryOutbox
+from spanmeter.usage.call import TokenClass
+from spanmeter.usage.event import UsageEvent
 
 
 class Rig(Protocol):
@@ -69,12 +72,16 @@ class SqliteRig:
 
     def put(self, bodies: Sequence[bytes]) -> Sequence[int]:
         before: int = self._database.execute("event_max")[0][0]
+        events = [self._event() for _ in bodies]
         with self._database.transaction() as transaction:
-            for body in bodies:
-                self._made += 1
-                transaction.execute("event_insert", f"e{self._made}", "s", "t", 1, "input", 1, "", "", "", 1, body)
-            transaction.execute("outbox_fill", before)
-        return range(before + 1, before + 1 + len(bodies))
+            seqs = write_events(transaction, events, bodies, now_ns=1, deliver=True)
+        assert seqs is not None
+        assert min(seqs) > before
+        return seqs
+
+    def _event(self) -> UsageEvent:
+        self._made += 1
+        return UsageEvent(f"e{self._made}", "s", "t", "t", 1, TokenClass.INPUT, 1, "", "", "", {})
 
     def kill(self) -> None:
         self._database.close()

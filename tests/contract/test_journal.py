@@ -7,11 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spanmeter.store.journal import JournalEntry
+from spanmeter.store.journal import JournalEntry, trace_key
 from spanmeter.store.ledger import Settlement
 from spanmeter.usage.call import LlmCall, Role, SpanFacts, Usage
 from tests.contract.ledgers import RIGS, Rig
-from tests.spans import NOW_NS, entry, facts, link
+from tests.spans import NOW_NS, entry, facts, link, trace_id
 
 COUNTS = st.integers(0, 100_000_000)
 TIMES = st.integers(0, 2**63 - 1)
@@ -128,3 +128,31 @@ def test_a_number_is_never_used_twice(rig: Rig) -> None:
         seen += rows
         remove(rig, rows)
         rig.restart()
+
+
+def test_of_a_row_its_traces_each_once(rig: Rig) -> None:
+    one, two, three = (trace_key(trace_id(number)) for number in (1, 2, 3))
+    row = [facts(1), facts(2), facts(1, trace=2)], [link(3), link(4, trace=3), link(5, trace=3)]
+    rig.journal.append([entry(*row[0], links=row[1]), entry(links=[link(1)])])
+    first, second = rig.journal.read_traces(after=0, limit=9)
+    assert (sorted(first.facts), list(first.links), first.received_ns) == (sorted((one, two)), [three], NOW_NS)
+    assert (list(second.facts), list(second.links)) == ([], [one])
+    assert [row.seq for row in rig.journal.read_traces(after=first.seq, limit=9)] == [second.seq]
+    assert [row.seq for row in rig.journal.read_traces(after=0, limit=1)] == [first.seq]
+
+
+def test_of_rows_what_is_of_some_traces(rig: Rig) -> None:
+    rig.journal.append(
+        [
+            entry(facts(number), facts(number, trace=2), links=[link(9, trace=2), link(9, trace=3)])
+            for number in range(1, 21)
+        ]
+    )
+    seqs = [row.seq for row in rig.journal.read_traces(after=0, limit=99)]
+    two, three = trace_key(trace_id(2)), trace_key(trace_id(3))
+    found = list(rig.journal.read_of({seq: {three if seq == seqs[0] else two} for seq in reversed(seqs)}))
+    assert [row.seq for row in found] == seqs
+    assert (list(found[0].facts), found[0].links) == ([], link(9, trace=3))
+    assert [(list(row.facts), row.links) for row in found[1:]] == [
+        ([facts(number, trace=2)], link(9, trace=2)) for number in range(2, 21)
+    ]

@@ -11,7 +11,7 @@ def main() -> None:
         case = read_case(FOLDER / f"{name}.zip")
         settlement = settle(case)
         print(name, "over", dict(bill(settlement) - case.expected()), "under", dict(case.expected() - bill(settlement)))
-        for decision in settlement.decisions:
+        for decision in settlement.all_decisions():
             told = explanation(decision)
             print(f"  {told.outcome}: {told.reason}; {told.scope}; {told.model}; {told.tokens}; {told.tenant}")
     if sys.argv[1:]:

@@ -76,6 +76,6 @@ def settle(case: Case, *, classes: tuple[TokenClass, ...] = (TokenClass.INPUT, T
 
 def bill(settlement: Settlement) -> Bill:
     billed: Bill = collections.Counter()
-    for event in settlement.events:
+    for event in settlement.all_events():
         billed[event.subject, event.token_class.value] += event.tokens
     return +billed

@@ -72,7 +72,7 @@ _PLACES: dict[Step | LaterStep, _Place] = {
     Step.SETTLEMENT_COMMITTED: _Place(owner=SqliteLedger, method="settle"),
     Step.BATCH_LEASED: _Place(owner=SqliteOutbox, method="lease", matters=lambda _, batch: bool(batch)),
     Step.BATCH_TAKEN: _Place(owner=EventsClient, method="send", matters=lambda _, reply: isinstance(reply, Taken)),
-    Step.ACK_WRITTEN: _Place(owner=Transaction, method="execute", matters=_query("outbox_delete")),
+    Step.ACK_WRITTEN: _Place(owner=Transaction, method="execute_many", matters=_query("outbox_delete")),
     Step.ACK_COMMITTED: _Place(owner=SqliteOutbox, method="ack"),
     LaterStep.READ_BACK_ANSWERED: _Place(
         owner=ServiceReader, method="get", matters=lambda _, answer: isinstance(answer, Got)

@@ -177,9 +177,9 @@ class TestJournal:
         assert plant.journal.depth() == 0
 
     def test_a_stop_longer_than_the_memory_counts_nothing_twice(self, plant: Plant) -> None:
-        """Links keep rows in the journal for a while after their traces were decided."""
+        """Links of other traces keep rows in the journal for a while after those of their facts were decided."""
         plant.journal.append(
-            [entry(facts(1, trace=trace), links=[link(2, trace=trace, parent=1)]) for trace in range(1, 402)]
+            [entry(facts(1, trace=trace), links=[link(2, trace=1_000 + trace)]) for trace in range(1, 402)]
         )
         plant.run(QUIET_S)
         assert plant.journal.depth() == 401
@@ -216,7 +216,7 @@ class TestJournal:
         plant.clock.advance(QUIET_S)
 
         def fail(self: SqliteLedger, settlement: Settlement, *, now_ns: int, deliver: bool) -> None:
-            if len(settlement.memories) == 4:
+            if len(dict(settlement.all_memories())) == 4:
                 raise ValueError("one of them")
             raise StoreError("full")
 

@@ -76,7 +76,7 @@ def test_all_or_nothing(database: Database) -> None:
     SqliteLedger(database).settle(everything(1), now_ns=NOW_NS, deliver=True)
     after = contents(database)
     changed = {name for name in after if after[name] != before[name]} - {"sqlite_sequence"}
-    assert changed == {"journal", "event", "outbox", "held", "outcome", "trace", "usage_day"}
+    assert changed == {"journal", "about", "call", "part", "outbox", "held", "outcome", "trace", "round", "usage_day"}
 
 
 @pytest.mark.parametrize("deliver", [True, False])

@@ -27,7 +27,7 @@ def explain(files: tuple[str, ...], as_json: bool) -> None:
     conversion = Conversion(recogniser, configured_rules(settings), time.time_ns())
     for file in files:
         conversion.add(read_file(file, recogniser.vocabulary()))
-    for decision in sorted(conversion.settle().decisions, key=lambda one: (one.span.start_ns, one.span.span_id)):
+    for decision in sorted(conversion.settle().all_decisions(), key=lambda one: (one.span.start_ns, one.span.span_id)):
         told = explanation(decision)
         if as_json:
             click.echo(msgspec.json.encode(told).decode())

@@ -2,19 +2,22 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 import msgspec
 
-from spanmeter.pipeline.balance import Sums, check_balance
+from spanmeter.pipeline.balance import Received, Sums, check_balance
+from spanmeter.pipeline.plain import bill, told_apart, without_twins
 from spanmeter.pipeline.recent import RecentCalls
 from spanmeter.store.ledger import Billed, Ledger, Recorded, Settlement, Tally, TraceMemory
+from spanmeter.store.memory import memory_of
 from spanmeter.usage.call import SpanFacts, TokenClass
 from spanmeter.usage.decision import Decision, DecisionRules, decide
 from spanmeter.usage.event import EventRules, UsageEvent, events
-from spanmeter.usage.grouping import Key, key_of, may_be_twins
+from spanmeter.usage.grouping import Key, Look, key_of, look_of, may_be_twins
 from spanmeter.usage.identity import span_identity
 from spanmeter.usage.outcome import Outcome, Reason
+from spanmeter.usage.packing import Arrival, unpacked
+from spanmeter.usage.plain import PlainCall, PlainShapes
 from spanmeter.usage.trace import Trace, is_call
 
 HELD = frozenset({Outcome.PARKED, Outcome.UNMETERED, Outcome.ESTIMATED, Outcome.INVALID})
@@ -27,13 +30,6 @@ _WAITING = frozenset({Outcome.PARKED, Outcome.ESTIMATED})
 
 _NOTHING = TraceMemory()
 _encode = msgspec.json.Encoder().encode
-
-
-class Arrival(NamedTuple):
-    """A span with facts, and the journal row that brought it."""
-
-    row: int
-    facts: SpanFacts
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,28 +65,24 @@ def settle_traces(
     """
     settlement = Settlement()
     memories = ledger.memories(gathered.keys())
-    traces: dict[bytes, Trace] = {}
-    recorded: dict[Key, Recorded] = {}
-    for trace_id in sorted(gathered):
+    round_ = _Round(ledger, settlement, rules)
+    shapes = PlainShapes(rules.decisions)
+    plain: list[PlainCall] = []
+    for trace_id, new in gathered.items():
         memory = memories.get(trace_id)
-        new = gathered[trace_id]
-        trace = traces[trace_id] = _assemble(new, memory, settlement)
-        rows = {row for row, _ in new.arrivals}
-        if memory is None:
-            settlement.memories[trace_id] = TraceMemory(
-                facts=list(trace.facts.values()), links=trace.links, rows=sorted(rows)
-            )
-            continue
-        rows.update(row for row in memory.rows if row >= oldest_row)
-        recorded.update(((trace_id, span_id), was) for span_id, was in memory.outcomes.items())
-        settlement.memories[trace_id] = TraceMemory(
-            facts=list(trace.facts.values()),
-            links=trace.links,
-            outcomes=dict(memory.outcomes),
-            rows=sorted(rows),
-            version=memory.version,
-        )
-    _Round(ledger, settlement, rules).decide(traces, recorded, recent)
+        call = shapes.call_of(new.arrivals, new.links) if memory is None else None
+        if call is not None:
+            plain.append(call)
+        else:
+            round_.open(trace_id, new, memory, oldest_row=oldest_row)
+    if recent is not None:
+        plain, entangled = without_twins(plain, recent)
+        round_.open_all(entangled, gathered)
+        round_.look_back(recent)
+    plain, entangled = told_apart(plain, round_.looks(), ledger, source=rules.events.source)
+    round_.open_all(entangled, gathered)
+    bill(plain, settlement, rules.events)
+    round_.decide()
     check_balance(_newly_arrived(gathered, memories), settlement)
     return settlement
 
@@ -119,15 +111,16 @@ def fuller(one: SpanFacts, other: SpanFacts) -> SpanFacts:
 def _assemble(gathered: Gathered, memory: TraceMemory | None, settlement: Settlement) -> Trace:
     """The trace as known now; of spans that came twice the copies are tallied."""
     if memory is None:
-        facts_by_id = {facts.span_id: facts for _, facts in gathered.arrivals}
+        facts_by_id = {row[2]: unpacked(shape, row) for _, shape, row in gathered.arrivals}
         if len(facts_by_id) == len(gathered.arrivals):
             return Trace(facts=facts_by_id, links=dict(gathered.links))
         memory = _NOTHING
     trace = Trace(facts={facts.span_id: facts for facts in memory.facts}, links={**memory.links, **gathered.links})
     accounted = set(memory.rows)
-    for row, facts in gathered.arrivals:
-        if row in accounted:
+    for seq, shape, row in gathered.arrivals:
+        if seq in accounted:
             continue
+        facts = unpacked(shape, row)
         known = trace.facts.get(facts.span_id)
         if known is None:
             trace.facts[facts.span_id] = facts
@@ -154,35 +147,63 @@ class _Round:
         self._rules = rules
         self._known: dict[str, dict[str, Billed | UsageEvent]] = {}  # by call and event id
         self._sums = Sums()
+        self._traces: dict[bytes, Trace] = {}
+        self._before: dict[Key, Recorded] = {}  # what earlier decisions on these traces came to
         self._older: Mapping[Key, Recorded] = {}
+        self._older_calls: list[SpanFacts] = []
+        self._older_traces: Mapping[bytes, Trace] = {}
 
-    def decide(
-        self, traces: Mapping[bytes, Trace], recorded: Mapping[Key, Recorded], recent: RecentCalls | None
-    ) -> None:
-        """`recorded` is what earlier decisions on these traces came to."""
-        twins, their_traces = self._twins(traces, recent) if recent is not None else ({}, {})
+    def open(self, trace_id: bytes, new: Gathered, memory: TraceMemory | None, *, oldest_row: int = 0) -> None:
+        """Take a trace into the round, with what is remembered of it."""
+        trace = self._traces[trace_id] = _assemble(new, memory, self._settlement)
+        memory = memory or _NOTHING
+        rows = {seq for seq, *_ in new.arrivals}.union(seq for seq in memory.rows if seq >= oldest_row)
+        self._before.update(((trace_id, span_id), was) for span_id, was in memory.outcomes.items())
+        self._settlement.memories[trace_id] = TraceMemory(
+            facts=list(trace.facts.values()),
+            links=trace.links,
+            outcomes=dict(memory.outcomes),
+            rows=sorted(rows),
+            version=memory.version,
+        )
+
+    def open_all(self, calls: Iterable[PlainCall], gathered: Mapping[bytes, Gathered]) -> None:
+        """Take calls into the round that are not plain after all."""
+        for call in calls:
+            self.open(call.trace_id, gathered[call.trace_id], None)
+
+    def look_back(self, recent: RecentCalls) -> None:
+        """Take calls into the round that were decided a short while ago and may be the same as some of these."""
+        twins, self._older_traces = self._twins(recent)
         self._older = {key: was for key, (_, was) in twins.items()}
-        billed = {
-            key: was.identity for key, was in (*recorded.items(), *self._older.items()) if was.outcome is Outcome.BILLED
-        }
-        older = [span for span, _ in twins.values()]
+        self._older_calls = [span for span, _ in twins.values()]
+
+    def looks(self) -> list[Look]:
+        """Of all that was recognised in the round: sums too may bear the response id of a call."""
+        own = [span for trace in self._traces.values() for span in trace.facts.values() if span.call is not None]
+        return [*map(look_of, own), *map(look_of, self._older_calls)]
+
+    def decide(self) -> None:
+        """Decide all traces in the round."""
+        if not self._traces:
+            return
+        before = (*self._before.items(), *self._older.items())
         self.bill(
             decide(
-                traces,
-                billed=billed,
+                self._traces,
+                billed={key: was.identity for key, was in before if was.outcome is Outcome.BILLED},
                 rules=self._rules.decisions,
-                older=older,
-                older_traces=their_traces,
+                older=self._older_calls,
+                older_traces=self._older_traces,
                 older_identities={key: was.identity for key, was in self._older.items() if was.identity},
             )
         )
 
-    def _twins(
-        self, traces: Mapping[bytes, Trace], recent: RecentCalls
-    ) -> tuple[Mapping[Key, tuple[SpanFacts, Recorded]], Mapping[bytes, Trace]]:
+    def _twins(self, recent: RecentCalls) -> tuple[Mapping[Key, tuple[SpanFacts, Recorded]], Mapping[bytes, Trace]]:
         """Calls of other traces, decided a short while ago, that could be one of these seen by another
         instrumentation, with their records; and those traces, which may say whose they are. With them come the other
         records of the same calls: two of one instrumentation are never one call."""
+        traces = self._traces
         like: dict[Key, list[SpanFacts]] = {}
         for span, key in recent.twins(span for trace in traces.values() for span in trace.calls_of_models()):
             if key[0] not in traces:
@@ -206,7 +227,10 @@ class _Round:
 
     def _load(self, trace_id: bytes) -> TraceMemory | None:
         """The memory of a trace of an earlier round, to be changed and stored again."""
-        memory = self._settlement.memories.get(trace_id) or self._ledger.memories([trace_id]).get(trace_id)
+        plain = self._settlement.plain.get(trace_id)
+        memory = self._settlement.memories.get(trace_id) or (
+            memory_of(plain) if plain is not None else self._ledger.memories([trace_id]).get(trace_id)
+        )
         if memory is not None:
             self._settlement.memories[trace_id] = memory
         return memory
@@ -315,10 +339,10 @@ def _sides(billed: Mapping[str, Billed | UsageEvent]) -> tuple[int, int]:
     return sides[0], sides[1]
 
 
-def _newly_arrived(gathered: Mapping[bytes, Gathered], memories: Mapping[bytes, TraceMemory]) -> Iterator[SpanFacts]:
+def _newly_arrived(gathered: Mapping[bytes, Gathered], memories: Mapping[bytes, TraceMemory]) -> Iterator[Received]:
     """The spans that no earlier round accounted for."""
     for trace_id, new in gathered.items():
         accounted = set(memories[trace_id].rows) if trace_id in memories else ()
-        for row, facts in new.arrivals:
-            if row not in accounted:
-                yield facts
+        for seq, shape, row in new.arrivals:
+            if seq not in accounted:
+                yield shape, row[9]

@@ -1,58 +1,37 @@
 """Assembly: journalled spans gather by trace until the trace can be decided, and decisions become events."""
 
 import heapq
+import itertools
 import logging
-from collections import Counter, defaultdict, deque
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
 from spanmeter.clock import CautiousClock, Clock
 from spanmeter.errors import StoreError
-from spanmeter.pipeline.accounting import Arrival, Gathered, Rules, settle_traces
+from spanmeter.pipeline.accounting import Gathered, Rules, settle_traces
 from spanmeter.pipeline.recent import RecentCalls
-from spanmeter.store.journal import Journal, JournalRow
+from spanmeter.pipeline.waiting import Waiting
+from spanmeter.store.journal import Journal, trace_key
 from spanmeter.store.ledger import Ledger, TraceMemory
-from spanmeter.usage.call import SpanFacts
 from spanmeter.usage.outcome import Outcome
-from spanmeter.usage.trace import Trace, is_call, unpack_links
+from spanmeter.usage.packing import packed
+from spanmeter.usage.trace import is_settled, unpack_links
 
 log = logging.getLogger("spanmeter.assembly")
 
-ROWS_AT_ONCE = 200
+ROWS_AT_ONCE = 20
+ROWS_A_STEP = 200
 TRACES_AT_ONCE = 1_000
 """Bounds a round of decisions, and with it how long the journal's writer may wait for the database."""
+TRACES_A_TURN = 20_000
+"""So many are compared with all that came later at once, which costs the less a trace."""
+
+NOTHING_REMEMBERED = TraceMemory()
 
 LARGE_SPANS = 1_000
 PAUSE_A_SPAN_NS = 60_000_000
 LONGEST_PAUSE_NS = 600_000_000_000
 """A decision stores the whole memory of its trace. One with more spans than that in it is not decided again before
 60 ms for each of them have passed, ten minutes at most: so a trace that goes on for days costs little a second."""
-
-
-@dataclass(slots=True)
-class _Open:
-    """A trace that is not decided: when its first and its latest span came (steady ns), and the spans themselves."""
-
-    first_ns: int
-    last_ns: int
-    gathered: Gathered = field(default_factory=Gathered)
-    rows: list[int] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Links:
-    """Parents by span id, kept until `until_ns` (steady)."""
-
-    until_ns: int = 0
-    parents: dict[bytes, bytes] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class _Row:
-    """A journal row that is still needed: by so many open traces, and as long as its links may be asked for."""
-
-    open_traces: int = 0
-    has_links: bool = False
 
 
 class Assembler:
@@ -62,6 +41,9 @@ class Assembler:
     tenant already known) and has been quiet for `quiet_ns`; at `max_ns` after its first span in any case. Ages are
     taken by the monotonic clock ("steady ns"), so that nothing is decided early or never because somebody sets the
     wall clock. Not thread-safe: one thread calls `step`.
+
+    The journal is the memory: what waits is an index of it, and the spans are read when their trace has its turn. The
+    index goes no further than `quiet_ns` beyond the oldest row that has had none, however far assembly is behind.
     """
 
     def __init__(
@@ -81,28 +63,24 @@ class Assembler:
         self._clock = clock
         self._cautious = CautiousClock(clock)
         self._rules = rules
-        self._quiet_ns = quiet_ns
-        self._max_ns = max_ns
         self._memory_ns = memory_ns
         self._deliver = deliver
         self._after = 0
-        self._open: dict[bytes, _Open] = {}
-        self._due: list[tuple[int, tuple[bytes, ...]]] = []  # a heap: when, and which traces to look at then
-        self._links: dict[bytes, _Links] = {}
-        self._link_ages: deque[tuple[int, int, set[bytes]]] = deque()  # until when, which row, which traces
-        self._rows: dict[int, _Row] = {}
-        self._spent_rows: list[int] = []
-        self._paused_until_ns: dict[bytes, int] = {}
+        self._has_read_all = False
+        self._waiting = Waiting(quiet_ns=quiet_ns, max_ns=max_ns, parked=map(trace_key, ledger.parked_traces()))
+        self._due: dict[int, bool] = {}  # which traces to look at, and whether they are decided in any case
+        self._paused_until_ns: dict[int, int] = {}
+        self._put_off: list[tuple[int, int, bool]] = []  # a heap: until when, and what was due
         self._forgot_ns = 0
         self._caught_up = False
-        self._parked = ledger.parked_traces()
         self._recent = RecentCalls(2 * max_ns)
         for memory in ledger.recent_memories(since_ns=clock.now_ns() - 2 * max_ns):
-            self._recent.add(_calls(memory), now_ns=self._steady_ns())
+            facts = packed(memory.facts)
+            self._recent.add(((facts.shapes[row[0]], row) for row in facts.rows), now_ns=self._steady_ns())
 
     @property
     def open_traces(self) -> int:
-        return len(self._open)
+        return self._waiting.open_traces
 
     def step(self, *, close: bool = False) -> bool:
         """Read what is new, decide what is due, and store it. True if there may be more to do at once.
@@ -110,10 +88,18 @@ class Assembler:
         With `close`, traces that are whole are decided though they have not been quiet long enough: for a process
         whose spans have all ended.
         """
-        more = self._read()
+        self._read(to_the_end=close)
         now_ns = self._steady_ns()
-        more = self._decide(self._take_due(now_ns, close=close), now_ns) or more
-        self._expire_links(now_ns)
+        if not self._due:
+            self._due = self._take_due(now_ns)
+        more = bool(self._due) or not self._has_read_all
+        self._put_off_paused(now_ns)
+        if close and self._has_read_all:
+            self._due = {**dict.fromkeys(self._waiting.turn_all(), False), **self._due}
+            more = False
+        self._decide(self._next_round(), now_ns)
+        while close and self._due:
+            self._decide(self._next_round(), now_ns)
         # Rows that were decided before a long stop are still in the journal: forget none of them before they were read.
         self._caught_up = self._caught_up or not more
         if self._caught_up and now_ns - self._forgot_ns > min(self._memory_ns, 60_000_000_000):
@@ -122,176 +108,144 @@ class Assembler:
             self._forgot_ns = now_ns
         return more
 
-    def _read(self) -> bool:
-        rows = self._journal.read(after=self._after, limit=ROWS_AT_ONCE)
-        for row in rows:
-            self._after = row.seq
-            self._gather(row)
-        return len(rows) == ROWS_AT_ONCE
+    def _read(self, *, to_the_end: bool) -> None:
+        """Learn which traces the next rows speak of, as far as the turn of the oldest asks."""
+        self._has_read_all = False
+        for _ in range(ROWS_A_STEP // ROWS_AT_ONCE):
+            if not (to_the_end or self._waiting.lacks_rows):
+                return
+            rows = self._journal.read_traces(after=self._after, limit=ROWS_AT_ONCE)
+            for row in rows:
+                self._after = row.seq
+                # A row from the future was written before the wall clock was set back: it has come now.
+                age_ns = max(0, self._clock.now_ns() - row.received_ns)
+                self._waiting.add(row, self._steady_ns() - age_ns)
+            if len(rows) < ROWS_AT_ONCE:
+                self._has_read_all = True
+                return
 
     def _steady_ns(self) -> int:
         return round(self._clock.monotonic() * 1e9)
 
-    def _gather(self, row: JournalRow) -> None:
-        # A row from the future was written before the wall clock was set back: it has come now.
-        came_ns = self._steady_ns() - max(0, self._clock.now_ns() - row.received_ns)
-        touched: dict[bytes, _Open] = {}
-        open_, seq = self._open, row.seq
-        for facts in row.facts:
-            trace_id = facts.trace_id
-            trace = open_.get(trace_id)
-            if trace is None:
-                trace = open_[trace_id] = _Open(came_ns, came_ns)
-            trace.gathered.arrivals.append(Arrival(seq, facts))
-            touched[trace_id] = trace
-        for trace in touched.values():
-            trace.rows.append(seq)
-        held = self._rows[row.seq] = _Row(open_traces=len(touched), has_links=bool(row.links))
-        linked: set[bytes] = set()
-        until_ns = came_ns + self._max_ns
-        for trace_id, span_id, parent in unpack_links(row.links):
-            links = self._links.setdefault(trace_id, _Links())
-            links.parents[span_id] = parent
-            links.until_ns = max(links.until_ns, until_ns)
-            linked.add(trace_id)
-            trace = self._open.get(trace_id)
-            if trace is None and trace_id in self._parked:  # it may be what leads a parked call to its tenant
-                trace = self._open[trace_id] = _Open(came_ns, came_ns)
-            if trace is not None:
-                touched[trace_id] = trace
-                if trace.rows[-1:] != [seq]:
-                    trace.rows.append(seq)
-                    held.open_traces += 1
-        if linked:
-            self._link_ages.append((until_ns, row.seq, linked))
-        elif not held.open_traces:
-            self._spent_rows.append(row.seq)
-        for trace in touched.values():
-            trace.last_ns = max(trace.last_ns, came_ns)
-        if touched:
-            heapq.heappush(self._due, (came_ns + self._quiet_ns, tuple(touched)))
-
-    def _take_due(self, now_ns: int, *, close: bool) -> list[bytes]:
-        due: list[bytes] = []
-        if close:
-            return [trace_id for trace_id, trace in self._open.items() if self._is_whole(trace_id, trace)]
-        chosen: set[bytes] = set()
-        not_whole: dict[int, list[bytes]] = defaultdict(list)
-        while self._due and self._due[0][0] <= now_ns and len(due) < TRACES_AT_ONCE:
-            when_ns, trace_ids = heapq.heappop(self._due)
-            room = TRACES_AT_ONCE - len(due)
-            if len(trace_ids) > room:
-                heapq.heappush(self._due, (when_ns, trace_ids[room:]))
-            for trace_id in trace_ids[:room]:
-                trace = self._open.get(trace_id)
-                if trace is None or trace_id in chosen:
-                    continue
-                until_ns = self._paused_until_ns.get(trace_id, 0)
-                if now_ns < until_ns:
-                    heapq.heappush(self._due, (until_ns, (trace_id,)))
-                    continue
-                last_chance = trace.first_ns + self._max_ns
-                is_quiet = now_ns >= trace.last_ns + self._quiet_ns
-                if now_ns >= last_chance or (is_quiet and self._is_whole(trace_id, trace)):
-                    due.append(trace_id)
-                    chosen.add(trace_id)
-                elif is_quiet or last_chance < trace.last_ns + self._quiet_ns:
-                    not_whole[last_chance].append(trace_id)
-                # Otherwise a later span moved the trace's time, and has an entry of its own in the heap.
-        for last_chance, waiting in not_whole.items():
-            heapq.heappush(self._due, (last_chance, tuple(waiting)))
+    def _take_due(self, now_ns: int) -> dict[int, bool]:
+        """Traces to look at, and whether they are decided in any case."""
+        waiting = self._waiting
+        resumed: list[tuple[int, int, bool]] = []
+        while self._put_off and self._put_off[0][0] <= now_ns:
+            resumed.append(heapq.heappop(self._put_off))
+        due = dict.fromkeys(waiting.turn(now_ns, most=TRACES_A_TURN, is_all=self._has_read_all), False)
+        due.update(dict.fromkeys(waiting.quiet(key for _, key, is_overdue in resumed if not is_overdue), False))
+        due.update(dict.fromkeys(waiting.with_young(key for _, key, is_overdue in resumed if is_overdue), True))
+        due.update(dict.fromkeys(waiting.last_turn(now_ns, most=TRACES_A_TURN, is_all=self._has_read_all), True))
         return due
 
-    def _is_whole(self, trace_id: bytes, trace: _Open) -> bool:
-        arrivals = trace.gathered.arrivals
-        if len(arrivals) == 1 and arrivals[0].facts.call is not None and not arrivals[0].facts.parent_span_id:
-            return True
-        links = self._links.get(trace_id)
-        known = Trace(
-            facts={arrival.facts.span_id: arrival.facts for arrival in trace.gathered.arrivals},
-            links=links.parents if links is not None else {},
-        )
-        if not trace.gathered.arrivals:
-            return True  # reopened by links alone
-        calls = [arrival.facts for arrival in trace.gathered.arrivals if arrival.facts.call is not None]
-        if not calls:
-            return trace_id in self._parked  # it may name the tenant that its calls lacked
-        return all(known.is_settled(call) for call in calls)
+    def _put_off_paused(self, now_ns: int) -> None:
+        self._paused_until_ns = {key: until for key, until in self._paused_until_ns.items() if until > now_ns}
+        for key in self._paused_until_ns.keys() & self._due.keys():
+            heapq.heappush(self._put_off, (self._paused_until_ns[key], key, self._due.pop(key)))
 
-    def _decide(self, due: list[bytes], now_ns: int) -> bool:
-        """Decide these; true if there may be more. A trace that cannot be decided is set aside, the others go on."""
-        if not due and not self._spent_rows:
-            return False
+    def _next_round(self) -> dict[int, bool]:
+        if len(self._due) <= TRACES_AT_ONCE:
+            round_, self._due = self._due, {}
+            return round_
+        return {key: self._due.pop(key) for key in list(itertools.islice(self._due, TRACES_AT_ONCE))}
+
+    def _decide(self, due: dict[int, bool], now_ns: int) -> None:
+        """Decide those of these that can be."""
+        if not due and not self._waiting.has_spent_rows:
+            return
         try:
-            self._settle(due, now_ns)
+            found = self._gather(due)
         except StoreError:
-            heapq.heappush(self._due, (now_ns, tuple(due)))
+            self._due = {**due, **self._due}
+            raise
+        self._settle_or_halve(found, due, now_ns)
+
+    def _gather(self, due: Mapping[int, bool]) -> dict[bytes, Gathered]:
+        """What came of these traces, as far as they are whole, or decided in any case."""
+        found: dict[bytes, Gathered] = {}
+        for row in self._journal.read_of(self._waiting.rows_of(due)):
+            facts = packed(row.facts)
+            for one in facts.rows:
+                trace = found.get(one[1])
+                if trace is None:
+                    trace = found[one[1]] = Gathered()
+                trace.arrivals.append((row.seq, facts.shapes[one[0]], one))
+            for trace_id, span_id, parent in unpack_links(row.links):
+                trace = found.get(trace_id)
+                if trace is None:
+                    trace = found[trace_id] = Gathered()
+                trace.links[span_id] = parent
+        waits = [one for one, trace in found.items() if not due[trace_key(one)] and not self._is_whole(one, trace)]
+        if waits:
+            memories = self._ledger.memories(waits)
+            for trace_id in waits:
+                if trace_id not in memories or not self._is_whole(trace_id, found[trace_id], memories[trace_id]):
+                    del found[trace_id]
+        return found
+
+    def _is_whole(self, trace_id: bytes, trace: Gathered, memory: TraceMemory = NOTHING_REMEMBERED) -> bool:
+        arrivals = trace.arrivals
+        if len(arrivals) == 1:
+            _, shape, row = arrivals[0]
+            if shape.call is not None and not row[3]:
+                return True
+        if not arrivals:
+            return True  # reopened by links alone
+        calls = [
+            (row[2], (row[3], row[4], bool(row[7] or shape.baggage_tenant)))
+            for _, shape, row in arrivals
+            if shape.call is not None
+        ]
+        if not calls:
+            return trace_key(trace_id) in self._waiting.parked  # it may name the tenant that its calls lacked
+        places = {one.span_id: (one.parent_span_id, one.parent_is_remote, bool(one.tenant)) for one in memory.facts}
+        places.update((row[2], (row[3], row[4], bool(row[7]))) for _, _, row in arrivals)
+        links = {**memory.links, **trace.links} if memory.links else trace.links
+        return all(is_settled(span_id, place, places=places, links=links) for span_id, place in calls)
+
+    def _settle_or_halve(self, found: dict[bytes, Gathered], due: Mapping[int, bool], now_ns: int) -> None:
+        """A trace that cannot be decided is set aside, the others go on."""
+        try:
+            self._settle(found, now_ns)
+        except StoreError:
+            self._due = {**{key: due[key] for key in map(trace_key, found)}, **self._due}
             raise
         except Exception:
-            if len(due) < 2:
-                log.exception("trace %s cannot be decided: set aside in the journal", *(one.hex() for one in due))
-                for trace_id in due:
-                    del self._open[trace_id]  # its rows stay, counted as not decided, and are tried at the next start
-                return True
-            half = len(due) // 2
+            if len(found) < 2:
+                log.exception("trace %s cannot be decided: set aside in the journal", *(one.hex() for one in found))
+                # Its rows stay, counted as not decided, and are tried at the next start.
+                self._waiting.set_aside(map(trace_key, found))
+                return
+            traces = list(found)
+            half = len(traces) // 2
             try:
-                self._decide(due[:half], now_ns)
+                self._settle_or_halve({one: found[one] for one in traces[:half]}, due, now_ns)
             finally:  # where the store fails, each half is put back
-                self._decide(due[half:], now_ns)
-        return len(due) == TRACES_AT_ONCE
+                self._settle_or_halve({one: found[one] for one in traces[half:]}, due, now_ns)
 
-    def _settle(self, due: list[bytes], now_ns: int) -> None:
-        uses = Counter(seq for trace_id in due for seq in self._open[trace_id].rows)
-        for trace_id in due:
-            if trace_id in self._links:
-                self._open[trace_id].gathered.links.update(self._links[trace_id].parents)
+    def _settle(self, found: Mapping[bytes, Gathered], now_ns: int) -> None:
+        waiting = self._waiting
         settlement = settle_traces(
-            {trace_id: self._open[trace_id].gathered for trace_id in due},
-            self._ledger,
-            rules=self._rules,
-            recent=self._recent,
-            oldest_row=next(iter(self._rows), 0),
+            found, self._ledger, rules=self._rules, recent=self._recent, oldest_row=waiting.oldest_row
         )
-        settlement.finished_rows = self._spent_rows + [
-            seq for seq, times in uses.items() if self._rows[seq].open_traces == times and not self._rows[seq].has_links
-        ]
+        keys = [trace_key(trace_id) for trace_id in found]
+        settlement.finished_rows = waiting.finished_rows(keys)
         self._ledger.settle(settlement, now_ns=self._clock.now_ns(), deliver=self._deliver)
-        self._recent.add((call for trace_id in due for call in _calls(settlement.memories[trace_id])), now_ns=now_ns)
+        arrivals = itertools.chain.from_iterable([trace.arrivals for trace in found.values()])
+        self._recent.add(((shape, row) for _, shape, row in arrivals), now_ns=now_ns)
+        waiting.decided(keys, settlement.finished_rows)
         parked = Outcome.PARKED
+        sizes = {trace_id: len(memory.facts) for trace_id, memory in settlement.memories.items()}
+        sizes.update((trace_id, len(call.arrivals)) for trace_id, call in settlement.plain.items())
+        for trace_id, spans in sizes.items():
+            if spans > LARGE_SPANS:
+                pause_ns = min(spans * PAUSE_A_SPAN_NS, LONGEST_PAUSE_NS)
+                self._paused_until_ns[trace_key(trace_id)] = now_ns + pause_ns
+        waiting.parked.difference_update(map(trace_key, settlement.plain))
         for trace_id, memory in settlement.memories.items():
-            if len(memory.facts) > LARGE_SPANS:
-                pause_ns = min(len(memory.facts) * PAUSE_A_SPAN_NS, LONGEST_PAUSE_NS)
-                self._paused_until_ns[trace_id] = now_ns + pause_ns
+            key = trace_key(trace_id)
             if any(was.outcome is parked for was in memory.outcomes.values()):
-                self._parked.add(trace_id)
+                waiting.parked.add(key)
             else:
-                self._parked.discard(trace_id)
-        for seq, times in uses.items():
-            self._rows[seq].open_traces -= times
-        for trace_id in due:
-            del self._open[trace_id]
-        for seq in settlement.finished_rows:
-            del self._rows[seq]
-        self._spent_rows = []
-
-    def _expire_links(self, now_ns: int) -> None:
-        """Let go of links that are too old for any trace, and of the rows that held them."""
-        if self._paused_until_ns:
-            self._paused_until_ns = {key: until for key, until in self._paused_until_ns.items() if until > now_ns}
-        while self._link_ages and self._link_ages[0][0] <= now_ns:
-            _, seq, trace_ids = self._link_ages.popleft()
-            still_open = trace_ids & self._open.keys()
-            for trace_id in trace_ids - still_open:
-                if trace_id in self._links and self._links[trace_id].until_ns <= now_ns:
-                    del self._links[trace_id]
-            if still_open:
-                until_ns = max(self._open[trace_id].first_ns for trace_id in still_open) + self._max_ns
-                self._link_ages.append((max(until_ns, now_ns + 1), seq, still_open))
-            else:
-                self._rows[seq].has_links = False
-                if not self._rows[seq].open_traces:
-                    self._spent_rows.append(seq)
-
-
-def _calls(memory: TraceMemory) -> Iterator[SpanFacts]:
-    return (span for span in memory.facts if span.span_id in memory.outcomes and is_call(span))
+                waiting.parked.discard(key)

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from spanmeter.store.ledger import Settlement, Tally
 from spanmeter.usage.call import SpanFacts
 from spanmeter.usage.outcome import Outcome, Reason
+from spanmeter.usage.packing import Counts
 
 
 class Sums:
@@ -30,17 +31,21 @@ class Sums:
         self._amounts.clear()
 
 
-def check_balance(arrived: Iterable[SpanFacts], settlement: Settlement) -> None:
+Received = tuple[SpanFacts, Counts | None]
+"""A span's shape and counts."""
+
+
+def check_balance(arrived: Iterable[Received], settlement: Settlement) -> None:
     """Raises AssertionError unless the outcomes of a round come to the LLM spans that arrived in it, in spans and in
     tokens."""
     spans = input_tokens = output_tokens = 0
-    for facts in arrived:
-        if facts.call is not None:
+    for shape, counts in arrived:
+        if shape.call is not None:
             spans += 1
-            usage = facts.call.usage
-            if usage is not None:
-                input_tokens += usage.all_input
-                output_tokens += usage.all_output
+            if counts is not None:
+                fresh, cache_read, cache_write, output, reasoning = counts
+                input_tokens += fresh + cache_read + cache_write
+                output_tokens += output + reasoning
     received = Tally(spans=spans, input_tokens=input_tokens, output_tokens=output_tokens)
     accounted_for = Tally()
     for amount in settlement.tallies.values():

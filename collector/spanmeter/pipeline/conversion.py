@@ -1,17 +1,19 @@
 """Offline: recorded OTLP in, events out, by the same rules as the collector's and without a database."""
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from spanmeter.pipeline.accounting import Arrival, Gathered, Rules, settle_traces
+from spanmeter.pipeline.accounting import Gathered, Rules, settle_traces
 from spanmeter.pipeline.intake import journal_entry
 from spanmeter.pipeline.recent import RecentCalls
 from spanmeter.pipeline.remembered import RememberedBooks
 from spanmeter.store.journal import JournalEntry
 from spanmeter.store.ledger import Settlement, Tally
 from spanmeter.usage.outcome import Outcome, Reason, uninteresting
+from spanmeter.usage.packing import packed
 from spanmeter.usage.recognition import Recogniser
-from spanmeter.usage.trace import is_call, unpack_links
+from spanmeter.usage.trace import unpack_links
 from spanmeter.wire.request import DecodedRequest
 
 OPEN_SPANS = 30_000
@@ -55,14 +57,16 @@ class Conversion:
         self.spans += entry.spans
         self.rejected += entry.rejected
         self._facts_held += len(entry.facts)
-        open_, row = self._open, self.requests
-        for facts in entry.facts:
-            self.llm_spans += facts.call is not None
-            trace = open_.pop(facts.trace_id, None)
+        open_, seq, facts = self._open, self.requests, packed(entry.facts)
+        shapes = facts.shapes
+        for row in facts.rows:
+            shape, trace_id = shapes[row[0]], row[1]
+            self.llm_spans += shape.call is not None
+            trace = open_.pop(trace_id, None)
             if trace is None:
                 trace = Gathered()
-            open_[facts.trace_id] = trace
-            trace.arrivals.append(Arrival(row, facts))
+            open_[trace_id] = trace
+            trace.arrivals.append((seq, shape, row))
         for trace_id, span_id, parent in unpack_links(entry.links):
             trace = open_.pop(trace_id, None)
             if trace is None:
@@ -79,14 +83,18 @@ class Conversion:
             return None
         left = min(weight, self.open_spans) - self.open_spans // 10
         due: dict[bytes, Gathered] = {}
-        for trace_id in [*self._open]:
-            if self._weight <= left:
+        open_, facts, links = self._open, self._facts_held, self._links_held
+        for trace_id in [*open_]:
+            if facts + links // _LINKS_A_SPAN <= left:
                 break
-            trace = due[trace_id] = self._open.pop(trace_id)
-            self._facts_held -= len(trace.arrivals)
-            self._links_held -= len(trace.links)
+            trace = due[trace_id] = open_.pop(trace_id)
+            facts -= len(trace.arrivals)
+            links -= len(trace.links)
+        self._facts_held, self._links_held = facts, links
         if self._books is None:
-            self._books = RememberedBooks(traces=self.open_spans // 2, calls=self.open_spans)
+            self._books = RememberedBooks(
+                traces=self.open_spans // 2, calls=self.open_spans, classes=self.rules.events.classes
+            )
             self._recent = RecentCalls(_FOREVER_NS)
         return self._settled(due)
 
@@ -116,10 +124,9 @@ class Conversion:
         settlement = settle_traces(wanted, books, rules=self.rules, recent=self._recent, oldest_row=self.requests + 1)
         if self._books is not None and self._recent is not None:
             self._books.settle(settlement, now_ns=self.now_ns, deliver=False)
-            self._recent.add(
-                (span for trace in wanted.values() for _, span in trace.arrivals if is_call(span)), now_ns=self.now_ns
-            )
-        self.events += len(settlement.events)
+            arrivals = itertools.chain.from_iterable([trace.arrivals for trace in wanted.values()])
+            self._recent.add(((shape, row) for _, shape, row in arrivals), now_ns=self.now_ns)
+        self.events += len(settlement.bodies)
         for (outcome, reason), amount in settlement.tallies.items():
             self._count(outcome, reason, amount)
         return settlement

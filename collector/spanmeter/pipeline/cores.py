@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
 
 import msgspec
 
@@ -16,6 +15,8 @@ from spanmeter.pipeline.configured import configured_recogniser
 from spanmeter.pipeline.intake import journal_entry
 from spanmeter.settings import Settings
 from spanmeter.store.journal import JournalEntry
+from spanmeter.store.journal import decoded as unpack
+from spanmeter.store.journal import encoded as pack
 from spanmeter.usage.recognition import Recogniser
 from spanmeter.wire.files import Piece, decode_piece, placed
 
@@ -27,8 +28,11 @@ AHEAD = 3
 _Found = tuple[bytes, str, str | None]
 """Encoded entries; or the message and hint of a MalformedError, which cannot travel between processes as it is."""
 
+_Packed = tuple[int, bytes, bytes, int, int]
+"""An entry, with its facts as they stand in the journal."""
+
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(list[JournalEntry])
+_decoder = msgspec.msgpack.Decoder(list[_Packed])
 
 
 def entries_on_cores(
@@ -78,7 +82,10 @@ def _taken(future: "Future[_Found]") -> list[JournalEntry]:
     encoded, fault, hint = future.result()
     if fault:
         raise MalformedError(fault, hint=hint)
-    return _decoder.decode(encoded)
+    return [
+        JournalEntry(received_ns=received_ns, facts=unpack(facts), links=links, spans=spans, rejected=rejected)
+        for received_ns, facts, links, spans, rejected in _decoder.decode(encoded)
+    ]
 
 
 class _Core:
@@ -95,13 +102,13 @@ def _begin(settings: Settings, received_ns: int) -> None:
 
 def _recognised(pieces: Sequence[Piece]) -> _Found:
     recogniser, vocabulary = _Core.recogniser, _Core.recogniser.vocabulary()
-    entries = []
+    entries: list[_Packed] = []
     try:
         for piece in pieces:
             request = decode_piece(piece, vocabulary)
             with placed(piece):
                 entry = journal_entry(request, recogniser, received_ns=_Core.received_ns)
-            entries.append(replace(entry, facts=list(entry.facts)))
+            entries.append((entry.received_ns, pack(entry.facts), entry.links, entry.spans, entry.rejected))
     except MalformedError as error:
         return b"", error.message, error.hint
     return _encoder.encode(entries), "", None

@@ -2,22 +2,54 @@
 
 import itertools
 import struct
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from spanmeter.usage.call import SpanFacts
 from spanmeter.usage.grouping import Key, reach_end_ns, reach_ns
+from spanmeter.usage.packing import Row
+from spanmeter.usage.trace import is_call
 
 MOST_CALLS = 100_000
-"""Bounds the memory (some 25 MB); twins end within milliseconds of each other, so that far fewer would do."""
+"""Bounds the memory (some 6 MB, and 15 for services with several instrumentations); twins end within milliseconds of
+each other, so that far fewer would do."""
 MOST_ALIKE = 1_000
 """Of calls of one instrumentation with the same counts, so many of the newest are looked at."""
 
 ANY_PROMPT = -1
 """A call whose prompt is unknown, which then has no tokens, may be any with the same output."""
 
-_RECORD = struct.Struct("<16s8sqq")  # trace, span, and from when to when the call may have been, ns
+_RECORD = struct.Struct("<16s8sqqqq")
+"""Trace, span, from when to when the call may have been (ns), all input and output tokens."""
 
-_NONE: frozenset[str] = frozenset()
+
+class _Seen:
+    """Calls of one service by one instrumentation. They are looked up by their counts only where there is another that
+    may have seen them too: until somebody asks, they are just noted."""
+
+    __slots__ = ("_by_counts", "_sorted_bytes", "noted")
+
+    def __init__(self) -> None:
+        self.noted = bytearray()
+        self._sorted_bytes = 0
+        self._by_counts: dict[tuple[int, int], list[int]] = {}
+
+    def alike(self, prompt: int, output: int) -> Iterator[tuple[bytes, bytes, int, int, int, int]]:
+        """The newest with these counts; with this output, if the prompt is `ANY_PROMPT`."""
+        places, noted = self._by_counts, self.noted
+        for at in range(self._sorted_bytes, len(noted), _RECORD.size):
+            *_, all_input, all_output = _RECORD.unpack_from(noted, at)
+            places.setdefault((all_input, all_output), []).append(at)
+            places.setdefault((ANY_PROMPT, all_output), []).append(at)
+        self._sorted_bytes = len(noted)
+        return (_RECORD.unpack_from(noted, at) for at in places.get((prompt, output), ())[-MOST_ALIKE:])
+
+
+_Services = defaultdict[str, defaultdict[str, _Seen]]
+
+
+def _nothing() -> _Services:
+    return defaultdict(lambda: defaultdict(_Seen))
 
 
 class RecentCalls:
@@ -25,54 +57,57 @@ class RecentCalls:
 
     def __init__(self, keep_ns: int) -> None:
         self._keep_ns = keep_ns
-        self._young: dict[int, list[bytes]] = {}
-        self._old: dict[int, list[bytes]] = {}
+        self._young, self._old = _nothing(), _nothing()  # by service and scope
         self._young_calls = 0
         self._young_since_ns = 0
-        self._young_scopes: dict[str, set[str]] = {}
-        self._old_scopes: dict[str, set[str]] = {}
 
-    def add(self, calls: Iterable[SpanFacts], *, now_ns: int) -> None:
-        """Remember these, forget what is too old."""
+    def add(self, calls: Iterable[tuple[SpanFacts, Row]], *, now_ns: int) -> None:
+        """Remember these, forget what is too old. Facts that are no calls with counts are passed over."""
         if self._young_calls > MOST_CALLS // 2 or now_ns - self._young_since_ns > self._keep_ns:
-            self._old, self._young = self._young, {}
-            self._old_scopes, self._young_scopes = self._young_scopes, {}
+            self._old, self._young = self._young, _nothing()
             self._young_calls, self._young_since_ns = 0, now_ns
-        for span in calls:
-            usage = span.call.usage if span.call is not None else None
-            if span.call is None or usage is None:
+        pack = _RECORD.pack
+        places: dict[int, tuple[_Seen, int, int] | None] = {}  # by the shape's `id`
+        for shape, row in calls:
+            if id(shape) not in places:
+                places[id(shape)] = self._place(shape)
+            place, counts = places[id(shape)], row[9]
+            if place is None or counts is None:
                 continue
-            service, scope = span.service, span.scope
-            self._young_scopes.setdefault(service, set()).add(scope)
-            record = _RECORD.pack(
-                span.trace_id.ljust(16, b"\0"),
-                span.span_id.ljust(8, b"\0"),
-                reach_ns(span),
-                reach_end_ns(span),
-            )
-            for prompt in (usage.all_input, ANY_PROMPT):
-                self._young.setdefault(hash((service, scope, prompt, usage.all_output)), []).append(record)
+            seen, back_ns, ahead_ns = place
+            fresh, cache_read, cache_write, output, reasoning = counts
+            prompt = fresh + cache_read + cache_write
+            seen.noted += pack(row[1], row[2], row[5] - back_ns, row[6] + ahead_ns, prompt, output + reasoning)
             self._young_calls += 1
+
+    def _place(self, shape: SpanFacts) -> tuple[_Seen, int, int] | None:
+        """Where calls of a shape are noted, and how far they reach back and ahead; None if it is no call's."""
+        if not is_call(shape):
+            return None
+        return self._young[shape.service][shape.scope], -reach_ns(shape), reach_end_ns(shape)  # of a call at time 0
+
+    def has_others(self, shape: SpanFacts) -> bool:
+        """Whether another instrumentation than that of `shape` has seen calls of its service."""
+        return not self._scopes(shape) <= {shape.scope}
 
     def twins(self, spans: Iterable[SpanFacts]) -> Iterator[tuple[SpanFacts, Key]]:
         """Of `spans`, each with the calls of other traces that could be the same one, seen by another instrumentation,
         as far as counts and times tell; and with what its own has seen like that, which may be their record."""
         for span in spans:
             usage = span.call.usage if span.call is not None else None
-            if span.call is None or usage is None:
-                continue
-            scopes = self._young_scopes.get(span.service, _NONE) | self._old_scopes.get(span.service, _NONE)
-            if scopes <= {span.scope}:
+            if usage is None or not self.has_others(span):
                 continue
             from_ns, to_ns = reach_ns(span), reach_end_ns(span)
             own: list[Key] = []
             has_others = False
             prompts = (usage.all_input, 0) if usage.all_input else (ANY_PROMPT,)
-            for scope, prompt in itertools.product(scopes, prompts):
-                alike = hash((span.service, scope, prompt, usage.all_output))
+            for scope, prompt in itertools.product(self._scopes(span), prompts):
                 for calls in (self._young, self._old):
-                    for record in calls.get(alike, ())[-MOST_ALIKE:]:
-                        trace_id, span_id, began_ns, ended_ns = _RECORD.unpack(record)
+                    if scope not in calls.get(span.service, ()):
+                        continue
+                    for trace_id, span_id, began_ns, ended_ns, *_ in calls[span.service][scope].alike(
+                        prompt, usage.all_output
+                    ):
                         if trace_id != span.trace_id and began_ns <= to_ns and from_ns <= ended_ns:
                             if scope == span.scope:
                                 own.append((trace_id, span_id))
@@ -81,3 +116,6 @@ class RecentCalls:
                             yield span, (trace_id, span_id)
             if has_others:
                 yield from ((span, key) for key in own)
+
+    def _scopes(self, span: SpanFacts) -> set[str]:
+        return {*self._young.get(span.service, ()), *self._old.get(span.service, ())}

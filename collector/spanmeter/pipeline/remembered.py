@@ -4,14 +4,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Generic, TypeVar
 
-import msgspec
-
 from spanmeter.store.ledger import Billed, Settlement, TraceMemory
+from spanmeter.store.memory import memory_of
+from spanmeter.usage.call import TokenClass
+from spanmeter.usage.construct import make_usage
 from spanmeter.usage.decision import Decision
+from spanmeter.usage.event import counted, event_id
 from spanmeter.usage.outcome import Outcome
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode_call = msgspec.msgpack.Decoder(list[tuple[str, int, str]]).decode
+from spanmeter.usage.packing import Counts, counts_of
+from spanmeter.usage.plain import PlainCall
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
@@ -43,9 +44,11 @@ class RememberedBooks:
     """`Ledger` without a database, of at least the newest `traces` decided and the newest `calls` billed. A span that
     comes later than that is decided as if its trace had not been seen."""
 
-    def __init__(self, *, traces: int, calls: int) -> None:
-        self._traces: _Newest[bytes, TraceMemory] = _Newest(traces)
-        self._calls: _Newest[str, bytes] = _Newest(calls)
+    def __init__(self, *, traces: int, calls: int, classes: Sequence[TokenClass] = ()) -> None:
+        """`classes` are those that events are made of."""
+        self._classes = classes
+        self._traces: _Newest[bytes, TraceMemory | PlainCall] = _Newest(traces)
+        self._calls: _Newest[str, tuple[Counts, str]] = _Newest(calls)  # what was billed, and the scope
         self._held: _Newest[tuple[bytes, bytes], Decision] = _Newest(traces)
         self._waiting: _Newest[str, tuple[tuple[bytes, bytes], ...]] = _Newest(traces)
 
@@ -60,12 +63,11 @@ class RememberedBooks:
         return map(_copy, self._traces.values())
 
     def billed(self, source: str, identities: Collection[str]) -> Mapping[str, Billed]:
-        found = ((identity, self._calls.get(identity)) for identity in identities)
+        found = [(identity, call) for identity in identities if (call := self._calls.get(identity)) is not None]
         return {
-            f"{identity}-{token_class}": Billed(tokens=tokens, scope=scope)
-            for identity, made in found
-            if made is not None
-            for token_class, tokens, scope in _decode_call(made)
+            event_id(identity, token_class): Billed(tokens=tokens, scope=scope)
+            for identity, (counts, scope) in found
+            for token_class, tokens in counted(make_usage(*counts), self._classes)
         }
 
     def parked_with(self, identities: Collection[str]) -> Sequence[Decision]:
@@ -77,13 +79,14 @@ class RememberedBooks:
         return {decision.span.trace_id for decision in self._held.values() if decision.outcome is Outcome.PARKED}
 
     def settle(self, settlement: Settlement, *, now_ns: int, deliver: bool) -> None:
-        calls: dict[str, list[tuple[str, int, str]]] = {}
-        for event in settlement.events:
-            identity, _, token_class = event.id.rpartition("-")
-            calls.setdefault(identity, []).append((token_class, event.tokens, event.scope))
-        for identity, made in calls.items():
-            self._calls.set(identity, _encode(made))
-        for trace_id, memory in settlement.memories.items():
+        for shape, row, _, identity, *_ in settlement.plain.values():
+            counts = row[9]
+            assert counts is not None
+            self._calls.set(identity, (counts, shape.scope))
+        for decision in settlement.decisions:
+            if decision.outcome is Outcome.BILLED:
+                self._calls.set(decision.identity, (counts_of(decision.usage), decision.span.scope))
+        for trace_id, memory in (settlement.plain | settlement.memories).items():
             self._traces.set(trace_id, memory)
         for decision in settlement.held:
             if decision.outcome in (Outcome.PARKED, Outcome.ESTIMATED) and decision.identity:
@@ -97,8 +100,10 @@ class RememberedBooks:
         return False
 
 
-def _copy(memory: TraceMemory) -> TraceMemory:
+def _copy(memory: TraceMemory | PlainCall) -> TraceMemory:
     """For whoever asks: a decision changes what it was given."""
+    if isinstance(memory, PlainCall):
+        return memory_of(memory)
     return replace(
         memory,
         facts=[*memory.facts],

@@ -6,6 +6,8 @@ from typing import Protocol
 
 from spanmeter.errors import StoreBusyError
 from spanmeter.store.database import Database
+from spanmeter.store.events import write_events
+from spanmeter.store.keys import HASH_BYTES, KEY_BYTES, keys_of_event
 from spanmeter.usage.call import TokenClass
 from spanmeter.usage.event import UsageEvent
 
@@ -66,7 +68,16 @@ class SqliteCorrectionBook:
     def find(self, event_id: str) -> Sequence[Correctable]:
         """Events with this id, one a source."""
         names = Correctable.__dataclass_fields__
-        found = [dict(zip(names, row, strict=True)) for row in self._database.execute("correctable_read", event_id)]
+        found = [
+            dict(zip(names, row, strict=True))
+            for key in keys_of_event("", event_id)
+            for row in self._database.execute(
+                "correctable_read",
+                from_key=key[:HASH_BYTES],
+                to_key=key[:HASH_BYTES].ljust(KEY_BYTES, b"\xff"),
+                id=event_id,
+            )
+        ]
         return [
             Correctable(
                 **row | {"token_class": TokenClass(row["token_class"]), "is_correction": bool(row["is_correction"])}
@@ -75,19 +86,11 @@ class SqliteCorrectionBook:
         ]
 
     def add(self, corrected: Correctable, event: UsageEvent, body: bytes, *, reason: str, now_ns: int) -> None:
-        e = event
         with self._database.transaction() as transaction:
-            last_seq: int = transaction.execute("event_max").fetchone()[0]
-            made = transaction.execute(
-                "event_insert",
-                *(e.id, e.source, e.subject, e.time_ns, e.token_class.value, e.tokens),
-                *(e.model, e.provider, e.scope, now_ns, body),
-            ).rowcount
-            if not made:
-                raise StoreBusyError(f"{e.id} was made by another process at the same time")
-            transaction.execute("local_fill" if corrected.where == "local" else "outbox_fill", last_seq)
-            transaction.execute("usage_fill", last_seq)
-            transaction.execute("correction_insert", corrected.seq, corrected.corrections + 1, reason, e.id, e.source)
+            made = write_events(transaction, [event], [body], now_ns=now_ns, deliver=corrected.where != "local")
+            if made is None:
+                raise StoreBusyError(f"{event.id} was made by another process at the same time")
+            transaction.execute("correction_insert", made[0], corrected.seq, corrected.corrections + 1, reason)
 
     def all(self) -> Sequence[CorrectionRow]:
         """In the order in which they were made."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from spanmeter.errors import StoreBusyError, StoreError
 from spanmeter.store.gate import Gate
+from spanmeter.store.keys import call_identity, key_alone, key_of_call
 
 FILE_NAME = "spanmeter.db"
 WORKER_LOCK_NAME = "worker.lock"
@@ -92,8 +93,14 @@ class Database:
 
     def execute(self, name: str, *parameters: object, **named: object) -> list[Any]:
         """All rows of one query, on this thread's connection."""
-        with self._gate.entered(), _translated(self.path):
-            return self._connection().execute(queries()[name], named or parameters).fetchall()
+        until_s = time.monotonic() + BUSY_TIMEOUT_S
+        with _translated(self.path):
+            while True:
+                try:
+                    with self._gate.entered():
+                        return self._connection().execute(queries()[name], named or parameters).fetchall()
+                except sqlite3.OperationalError as error:  # another process opens or closes the file
+                    _wait_on(error, until_s)
 
     @contextmanager
     def transaction(self) -> Iterator["Transaction"]:
@@ -116,15 +123,11 @@ class Database:
             with ExitStack() as turn:
                 turn.enter_context(self._gate.entered())
                 connection = self._connection()
-                connection.execute(f"PRAGMA busy_timeout={TURN_MS}")
                 try:
                     connection.execute("BEGIN IMMEDIATE")
                 except sqlite3.OperationalError as error:
-                    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= until_s:
-                        raise
+                    _wait_on(error, until_s)
                     continue
-                finally:
-                    connection.execute(f"PRAGMA busy_timeout={int(BUSY_TIMEOUT_S * 1000)}")
                 inside.push(turn.pop_all())
                 return connection
 
@@ -208,7 +211,7 @@ class Database:
         connection = sqlite3.connect(
             f"{self.path.absolute().as_uri()}?mode={self._mode}",
             uri=True,
-            timeout=BUSY_TIMEOUT_S,
+            timeout=TURN_MS / 1000,
             isolation_level=None,
             check_same_thread=False,  # close() may run in another thread than use did
         )
@@ -228,8 +231,16 @@ class Database:
         with self._write_lock, _translated(self.path):
             connection = self._connection()
             self.path.chmod(0o600)
+            for function, arguments in ((call_identity, 1), (key_alone, 2), (key_of_call, 2)):
+                connection.create_function(function.__name__, arguments, function, deterministic=True)
+            connection.execute("PRAGMA foreign_keys=OFF")  # as sqlite.org/lang_altertable.html asks, section 7
+            until_s = time.monotonic() + BUSY_TIMEOUT_S
             while True:
-                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    connection.execute("BEGIN IMMEDIATE")
+                except sqlite3.OperationalError as error:
+                    _wait_on(error, until_s)
+                    continue
                 try:
                     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
                     if version > len(migrations()):
@@ -239,6 +250,7 @@ class Database:
                         )
                     if version == len(migrations()):
                         connection.execute("COMMIT")
+                        connection.execute("PRAGMA foreign_keys=ON")
                         return
                     for statement in _statements(migrations()[version]):
                         connection.execute(statement)
@@ -250,6 +262,12 @@ class Database:
                     raise
 
 
+def _wait_on(error: sqlite3.OperationalError, until_s: float) -> None:
+    """Raises the error if the time is over, or if it is not that others are in the file. SQLite waited `TURN_MS`."""
+    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= until_s:
+        raise error
+
+
 def _enter_wal(connection: sqlite3.Connection) -> None:
     """Several processes that open a new file at once refuse each other here, and SQLite does not ask its busy handler:
     so they try again."""
@@ -258,8 +276,7 @@ def _enter_wal(connection: sqlite3.Connection) -> None:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= until_s:
-                raise
+            _wait_on(error, until_s)
             time.sleep(0.01)
         else:
             return

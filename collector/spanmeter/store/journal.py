@@ -1,6 +1,9 @@
 """The journal: what was received and is not decided yet."""
 
-from collections.abc import Sequence
+import json
+import struct
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,6 +12,7 @@ import msgspec
 from spanmeter.store.database import Database
 from spanmeter.usage.call import SpanFacts
 from spanmeter.usage.packing import PackedFacts, Row, packed
+from spanmeter.usage.span import LINK_BYTES, TRACE_ID_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,23 +36,52 @@ class JournalRow:
     links: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowTraces:
+    """Of a row, the keys of the traces that it speaks of, each once: those with facts, those with links alone."""
+
+    seq: int
+    received_ns: int
+    facts: "array[int]"
+    links: "array[int]"
+
+
 class Journal(Protocol):
     """Entries in the order of their appending.
 
     `append` is atomic, and durable on return: fsync has ended. `read` gives rows with a seq above `after`, at most
-    `limit`; rows that were removed are gone for good.
+    `limit`, `read_traces` of which traces those are, which costs a tenth; rows that were removed are gone for good.
+    `read_of` gives these rows in order, as far as they are of the traces with these keys.
     """
 
     def append(self, entries: Sequence[JournalEntry]) -> None: ...
 
     def read(self, *, after: int, limit: int) -> Sequence[JournalRow]: ...
 
+    def read_traces(self, *, after: int, limit: int) -> Sequence[RowTraces]: ...
+
+    def read_of(self, keys: Mapping[int, Collection[int]]) -> Iterator[JournalRow]: ...
+
     def depth(self) -> int: ...
+
+
+def trace_key(trace_id: bytes) -> int:
+    """A trace in half of the memory of its id, in this process only. Should two traces ever have the same, they wait
+    for each other, and no more than that. (Sixty bits: an int of more takes sixteen bytes more.)"""
+    return hash(trace_id) >> 4
+
+
+class _Head(msgspec.Struct, array_like=True, gc=False):
+    """What a row of facts begins with; the rest is passed over."""
+
+    number: int
+    trace_id: bytes
 
 
 _FORMAT = 1
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(tuple[int, list[SpanFacts], list[Row]])
+_heads_decoder = msgspec.msgpack.Decoder(tuple[int, msgspec.Raw, list[_Head]])
 _BEGINNING = b"\x93\x01"
 """An array of three, the first of which is the format."""
 # What was written before there were formats is an array of facts. These are maps: none has a small integer in its place
@@ -62,12 +95,48 @@ def encoded(facts: Sequence[SpanFacts]) -> bytes:
     return _encoder.encode((_FORMAT, found.shapes, found.rows))
 
 
-def decoded(stored: bytes) -> Sequence[SpanFacts]:
+def decoded(stored: bytes) -> PackedFacts:
     """The facts in `encoded` bytes, of this version or an older one."""
     if not stored.startswith(_BEGINNING):
-        return _old_decoder.decode(stored)
+        return packed(_old_decoder.decode(stored))
     _, shapes, rows = _decoder.decode(stored)
-    return list(PackedFacts(shapes, rows))
+    return PackedFacts(shapes, rows)
+
+
+def _trace_ids(stored: bytes) -> list[bytes]:
+    if not stored.startswith(_BEGINNING):
+        return [facts.trace_id for facts in _old_decoder.decode(stored)]
+    return [head.trace_id for head in _heads_decoder.decode(stored)[2]]
+
+
+_LINK = struct.Struct(f"{TRACE_ID_BYTES}s{LINK_BYTES - TRACE_ID_BYTES}s")
+_ROWS_AT_ONCE = 8
+"""Of a large request a row takes megabytes."""
+
+
+def row_traces(seq: int, received_ns: int, facts: Iterable[bytes], links: bytes) -> RowTraces:
+    """Of the trace ids of a row's facts, and its links."""
+    with_facts = dict.fromkeys(map(trace_key, facts))
+    with_links = dict.fromkeys(trace_id for trace_id, _ in _LINK.iter_unpack(links)) if links else ()
+    return RowTraces(
+        seq=seq,
+        received_ns=received_ns,
+        facts=array("q", with_facts),
+        links=array("q", [key for key in map(trace_key, with_links) if key not in with_facts]),
+    )
+
+
+def row_of(row: JournalRow, keys: Collection[int]) -> JournalRow:
+    """Of `row`, what is of the traces with these keys."""
+    facts = row.facts
+    links = row.links and b"".join(
+        trace_id + rest for trace_id, rest in _LINK.iter_unpack(row.links) if trace_key(trace_id) in keys
+    )
+    if isinstance(facts, PackedFacts):
+        found: Sequence[SpanFacts] = PackedFacts(facts.shapes, [one for one in facts.rows if trace_key(one[1]) in keys])
+    else:
+        found = [one for one in facts if trace_key(one.trace_id) in keys]
+    return JournalRow(seq=row.seq, received_ns=row.received_ns, facts=found, links=links)
 
 
 class SqliteJournal:
@@ -98,6 +167,20 @@ class SqliteJournal:
             JournalRow(seq=seq, received_ns=received_ns, facts=decoded(facts), links=links)
             for seq, received_ns, facts, links in self._database.execute("journal_read", after, limit)
         ]
+
+    def read_traces(self, *, after: int, limit: int) -> Sequence[RowTraces]:
+        return [
+            row_traces(seq, received_ns, _trace_ids(facts), links)
+            for seq, received_ns, facts, links in self._database.execute("journal_read", after, limit)
+        ]
+
+    def read_of(self, keys: Mapping[int, Collection[int]]) -> Iterator[JournalRow]:
+        seqs = sorted(keys)
+        for at in range(0, len(seqs), _ROWS_AT_ONCE):
+            some = json.dumps(seqs[at : at + _ROWS_AT_ONCE])
+            for seq, received_ns, facts, links in self._database.execute("journal_read_of", some):
+                row = JournalRow(seq=seq, received_ns=received_ns, facts=decoded(facts), links=links)
+                yield row_of(row, keys[seq])
 
     def depth(self) -> int:
         count: int = self._database.execute("journal_depth")[0][0]

@@ -2,30 +2,25 @@
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from itertools import starmap
 from typing import Protocol
 
 import msgspec
 
 from spanmeter.errors import StoreBusyError
 from spanmeter.store.database import Database
+from spanmeter.store.events import PlainEvent as PlainEvent  # noqa: PLC0414 - of this border, too
+from spanmeter.store.events import plain_event, write_events
+from spanmeter.store.keys import key_of_call
+from spanmeter.store.memory import Recorded as Recorded  # noqa: PLC0414 - it is of this border
+from spanmeter.store.memory import TraceMemory as TraceMemory  # noqa: PLC0414
+from spanmeter.store.memory import memory_of, read_memories, write_memories
 from spanmeter.usage.call import SpanFacts
 from spanmeter.usage.decision import Decision
 from spanmeter.usage.event import UsageEvent
-from spanmeter.usage.outcome import Outcome, Reason, is_final
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
-    """The outcome that a span has in the books."""
-
-    outcome: Outcome
-    reason: Reason
-    identity: str = ""
-
-    @property
-    def is_final(self) -> bool:
-        return is_final(self.outcome, self.reason)
+from spanmeter.usage.outcome import Outcome, Reason
+from spanmeter.usage.plain import PlainCall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,18 +29,6 @@ class Billed:
 
     tokens: int
     scope: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TraceMemory:
-    """What is remembered of a decided trace. `rows` are the journal rows whose spans are accounted for in it,
-    `version` counts how often it was stored: who read an older one may not overwrite it."""
-
-    facts: list[SpanFacts] = field(default_factory=list)
-    links: dict[bytes, bytes] = field(default_factory=dict)
-    outcomes: dict[bytes, Recorded] = field(default_factory=dict)
-    rows: list[int] = field(default_factory=list)
-    version: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,10 +70,14 @@ class Tally:
 class Settlement:
     """Everything that one round of decisions changes; stored in one transaction or not at all.
 
-    `decisions` are all that were taken and not final before. `held` are those that a person may look into, `released`
-    the spans that no longer are. `bodies` are the encoded events, aligned with `events`.
+    `plain` are calls that were billed and make all there is of their trace, by its id (see `usage.plain`); the rest is
+    `decisions` that were taken and not final before, the `events` made of them, and `memories` of their traces. `held`
+    are those that a person may look into, `released` the spans that no longer are. `bodies` are the encoded events,
+    aligned with `all_events`.
     """
 
+    plain: dict[bytes, PlainCall] = field(default_factory=dict)
+    plain_events: list[PlainEvent] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     events: list[UsageEvent] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
@@ -99,6 +86,20 @@ class Settlement:
     tallies: dict[tuple[Outcome, Reason], Tally] = field(default_factory=dict)
     memories: dict[bytes, TraceMemory] = field(default_factory=dict)
     finished_rows: list[int] = field(default_factory=list)
+
+    def all_decisions(self) -> list[Decision]:
+        """On plain calls too, in the order of the spans' start."""
+        decisions = [*(call.decision() for call in self.plain.values()), *self.decisions]
+        return sorted(decisions, key=lambda one: (one.span.start_ns, one.span.trace_id, one.span.span_id))
+
+    def all_events(self) -> Iterator[UsageEvent]:
+        yield from starmap(plain_event, self.plain_events)
+        yield from self.events
+
+    def all_memories(self) -> Iterator[tuple[bytes, TraceMemory]]:
+        """Of plain calls' traces too, by trace id."""
+        yield from self.memories.items()
+        yield from ((trace_id, memory_of(call)) for trace_id, call in self.plain.items())
 
     def tally(self, outcome: Outcome, reason: Reason, amount: Tally) -> None:
         self.tallies[outcome, reason] = self.tallies.get((outcome, reason), Tally()).plus(amount)
@@ -125,7 +126,6 @@ class Ledger(Protocol):
 
 _encoder = msgspec.msgpack.Encoder()
 _decision_decoder = msgspec.msgpack.Decoder(Decision)
-_memory_decoder = msgspec.msgpack.Decoder(TraceMemory)
 FORGET_AT_ONCE = 5_000
 
 
@@ -137,18 +137,18 @@ class SqliteLedger:
 
     def memories(self, trace_ids: Collection[bytes]) -> Mapping[bytes, TraceMemory]:
         rows = self._database.execute("memory_read", ids=b"".join(trace_ids))
-        return {trace_id: _memory(version, memory) for trace_id, version, memory in rows}
+        return dict(read_memories(rows))
 
     def recent_memories(self, *, since_ns: int) -> Iterator[TraceMemory]:
         """Of the traces decided since then."""
-        for version, memory in self._database.execute("memory_since", since_ns):
-            yield _memory(version, memory)
+        return (memory for _, memory in read_memories(self._database.execute("memory_since", since_ns)))
 
     def billed(self, source: str, identities: Collection[str]) -> Mapping[str, Billed]:
         """The events of these calls, of whatever token class, by event id."""
         if not identities:
             return {}
-        rows = self._database.execute("event_tokens", source=source, identities=json.dumps(list(identities)))
+        keys = b"".join([key_of_call(source, identity) for identity in identities])
+        rows = self._database.execute("call_tokens", keys=keys)
         return {event_id: Billed(tokens=tokens, scope=scope) for event_id, tokens, scope in rows}
 
     def parked_with(self, identities: Collection[str]) -> Sequence[Decision]:
@@ -175,20 +175,14 @@ class SqliteLedger:
     def settle(self, settlement: Settlement, *, now_ns: int, deliver: bool) -> None:
         """`deliver`: put the new events into the outbox; otherwise they are marked as local only."""
         with self._database.transaction() as transaction:
-            last_seq: int = transaction.execute("event_max").fetchone()[0]
-            made = transaction.execute_many(
-                "event_insert",
-                [
-                    (
-                        *(e.id, e.source, e.subject, e.time_ns, e.token_class.value, e.tokens),
-                        *(e.model, e.provider, e.scope, now_ns, body),
-                    )
-                    for e, body in zip(settlement.events, settlement.bodies, strict=True)
-                ],
+            made = write_events(
+                transaction,
+                settlement.events,
+                settlement.bodies,
+                plain=settlement.plain_events,
+                now_ns=now_ns,
+                deliver=deliver,
             )
-            if settlement.events:
-                transaction.execute("outbox_fill" if deliver else "local_fill", last_seq)
-                transaction.execute("usage_fill", last_seq)
             transaction.execute_many("held_delete", [*settlement.released])
             transaction.execute_many(
                 "held_write",
@@ -204,14 +198,10 @@ class SqliteLedger:
                     for (outcome, reason), amount in settlement.tallies.items()
                 ],
             )
-            remembered = transaction.execute_many(
-                "memory_write",
-                [
-                    (trace_id, now_ns, memory.version + 1, _encoder.encode(memory))
-                    for trace_id, memory in settlement.memories.items()
-                ],
+            remembered = write_memories(
+                transaction, settlement.memories, plain=settlement.plain.values(), now_ns=now_ns
             )
-            if made != len(settlement.events) or remembered != len(settlement.memories):
+            if made is None or not remembered:
                 raise StoreBusyError("another process decided on the same traces at the same time; decided anew")
             transaction.execute_many("journal_delete", [(seq,) for seq in settlement.finished_rows])
 
@@ -219,8 +209,7 @@ class SqliteLedger:
         """Forget traces decided before that time, some thousands at a call, so that the transaction stays short; true
         if there are more."""
         with self._database.transaction() as transaction:
-            return transaction.execute("memory_forget", before_ns, FORGET_AT_ONCE).rowcount == FORGET_AT_ONCE
-
-
-def _memory(version: int, stored: bytes) -> TraceMemory:
-    return replace(_memory_decoder.decode(stored), version=version)
+            kept: int = transaction.execute("rounds_kept", before_ns).fetchone()[0]
+            forgotten = transaction.execute("memory_forget", kept, FORGET_AT_ONCE).rowcount
+            transaction.execute("round_forget", kept)
+        return forgotten == FORGET_AT_ONCE

@@ -1,16 +1,15 @@
 """Where events wait to be sent: the protocols of delivery, and SQLite behind them."""
 
+import itertools
 import json
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Collection, Sequence
+from typing import NamedTuple, Protocol
 
-from spanmeter.store.database import Database
+from spanmeter.store.database import Database, Transaction
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pending:
+class Pending(NamedTuple):
     """An event that waits. `seq` is its place in line, `body` its JSON as it goes on the wire, never to be changed."""
 
     seq: int
@@ -87,25 +86,31 @@ class SqliteOutbox:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._leased: set[int] = set()
+        self._leased_to = 0  # none beyond it is leased
         self._lock = threading.Lock()
 
     def lease(self, limit_events: int, limit_bytes: int) -> Sequence[Pending]:
         with self._lock:
-            taken: list[Pending] = []
-            size = 0
-            for seq, body in self._database.execute("outbox_lease", json.dumps([*self._leased]), limit_events):
-                size += len(body)
-                if taken and size > limit_bytes:
-                    break
-                taken.append(Pending(seq=seq, body=body))
-            self._leased.update(event.seq for event in taken)
-            return taken
+            free = self._free(limit_events)
+            if sum([len(body) for _, body in free]) > limit_bytes:
+                free = free[: _fitting(free, limit_bytes)]
+            if free:
+                self._leased.update([seq for seq, _ in free])
+                self._leased_to = max(self._leased_to, free[-1][0])
+            return [*map(Pending._make, free)]
+
+    def _free(self, limit: int) -> list[tuple[int, bytes]]:
+        """The oldest that are not leased. While nothing was put back, they all lie beyond those that are."""
+        if self._database.execute("outbox_depth_to", self._leased_to)[0][0] == len(self._leased):
+            return self._database.execute("outbox_after", self._leased_to, limit)
+        return self._database.execute("outbox_without", json.dumps([*self._leased]), limit)
 
     def ack(self, seqs: Sequence[int], *, at_ns: int) -> None:
         with self._lock:
             with self._database.transaction() as transaction:
-                transaction.execute("sent_insert", at_ns, json.dumps([*seqs]))
-                transaction.execute("outbox_delete", json.dumps([*seqs]))
+                ranges = _ranges(transaction, seqs)
+                transaction.execute_many("sent_insert", [(at_ns, *range_) for range_ in ranges])
+                transaction.execute_many("outbox_delete", [*ranges])
             self._leased.difference_update(seqs)
 
     def release(self, seqs: Sequence[int]) -> None:
@@ -116,12 +121,32 @@ class SqliteOutbox:
         with self._lock:
             with self._database.transaction() as transaction:
                 transaction.execute_many("dead_letter_insert", [(at_ns, status, reason, seq) for seq in seqs])
-                transaction.execute("outbox_delete", json.dumps([*seqs]))
+                transaction.execute_many("outbox_delete", [*_ranges(transaction, seqs)])
             self._leased.difference_update(seqs)
 
     def depth(self) -> int:
         count: int = self._database.execute("outbox_depth")[0][0]
         return count
+
+
+def _fitting(free: Sequence[tuple[int, bytes]], limit_bytes: int) -> int:
+    """How many of the first keep to the limit together; one in any case."""
+    sizes = itertools.accumulate(len(body) for _, body in free)
+    return max(1, sum(size <= limit_bytes for size in sizes))
+
+
+def _ranges(transaction: Transaction, seqs: Collection[int]) -> list[tuple[int, int]]:
+    """First and last of runs that hold these, as far as they are in the outbox, and nothing else of it."""
+    if not seqs:
+        return []
+    wanted = set(seqs)
+    ranges: list[tuple[int, int]] = []
+    is_in_run = False
+    for (seq,) in transaction.execute("outbox_between", min(seqs), max(seqs)):
+        if seq in wanted:
+            ranges.append((ranges.pop()[0] if is_in_run else seq, seq))
+        is_in_run = seq in wanted
+    return ranges
 
 
 class SqliteDeliveryLog:

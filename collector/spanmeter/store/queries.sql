@@ -11,6 +11,9 @@ SELECT requests, spans, llm_spans, input_tokens, output_tokens, rejected FROM re
 -- name: journal_read
 SELECT seq, received_ns, facts, links FROM journal WHERE seq > ? ORDER BY seq LIMIT ?;
 
+-- name: journal_read_of
+SELECT seq, received_ns, facts, links FROM journal WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq;
+
 -- name: journal_delete
 DELETE FROM journal WHERE seq = ?;
 
@@ -21,57 +24,94 @@ SELECT count(*), coalesce(min(received_ns), 0) FROM journal;
 WITH RECURSIVE asked (at) AS (
     SELECT 1 WHERE length(:ids) > 0 UNION ALL SELECT at + 16 FROM asked WHERE at + 16 < length(:ids)
 )
-SELECT trace_id, version, memory FROM asked JOIN trace ON trace_id = substr(:ids, at, 16);
+SELECT trace_id, version, memory, (SELECT alike FROM round WHERE round.seq <= trace.seq ORDER BY round.seq DESC LIMIT 1)
+FROM asked JOIN trace ON trace_id = substr(:ids, at, 16);
 
 -- name: memory_since
-SELECT version, memory FROM trace WHERE decided_ns >= ?;
+SELECT trace_id, version, memory, alike FROM round JOIN trace ON trace.seq >= round.seq
+    AND trace.seq < coalesce((SELECT min(next.seq) FROM round AS next WHERE next.seq > round.seq), 9223372036854775807)
+WHERE decided_ns >= ?;
+
+-- name: memory_next
+SELECT 1 + max(coalesce((SELECT max(seq) FROM trace), 0), coalesce((SELECT max(seq) FROM round), 0));
+
+-- name: round_write
+INSERT INTO round (seq, decided_ns, alike) VALUES (?, ?, ?);
+
+-- name: memory_outdated
+DELETE FROM trace WHERE trace_id = ? AND version = ?;
 
 -- name: memory_write
-INSERT INTO trace (trace_id, decided_ns, version, memory) VALUES (?, ?, ?, ?)
-ON CONFLICT (trace_id) DO UPDATE
-    SET decided_ns = excluded.decided_ns, version = excluded.version, memory = excluded.memory
-    WHERE trace.version = excluded.version - 1;
+INSERT INTO trace (seq, trace_id, version, memory) VALUES (?, ?, ?, ?) ON CONFLICT (trace_id) DO NOTHING;
+
+-- name: rounds_kept
+-- From which on; those before it are too old. A round after them may be older, if the clock was set back.
+SELECT coalesce((SELECT seq FROM round WHERE +decided_ns >= ? ORDER BY seq LIMIT 1), 9223372036854775807);
 
 -- name: memory_forget
-DELETE FROM trace WHERE seq IN (SELECT seq FROM trace WHERE decided_ns < ? ORDER BY decided_ns LIMIT ?);
+DELETE FROM trace WHERE seq IN (SELECT seq FROM trace WHERE seq < ? ORDER BY seq LIMIT ?);
 
--- name: event_insert
-INSERT INTO event (id, source, subject, time_ns, token_class, tokens, model, provider, scope, made_ns, body)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id, source) DO NOTHING;
+-- name: round_forget
+DELETE FROM round WHERE seq < min(?, coalesce((SELECT min(seq) FROM trace), 9223372036854775807));
 
--- name: event_tokens
-SELECT event.id, tokens, scope FROM json_each(:identities) AS asked JOIN event ON source = :source
-    AND event.id IN (asked.value || '-input', asked.value || '-cache_read', asked.value || '-cache_write',
-        asked.value || '-output', asked.value || '-reasoning');
+-- name: call_next
+-- Five further than the last there ever was.
+SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'call'), -4) + 5;
+
+-- name: call_insert
+INSERT INTO call (seq, key, identity, about, subject, time_ns, made_ns) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (key) DO NOTHING;
+
+-- name: about_insert
+INSERT INTO about (source, model, provider, scope) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING;
+
+-- name: about_number
+SELECT number FROM about WHERE (source, model, provider, scope) = (?, ?, ?, ?);
+
+-- name: part_insert
+INSERT INTO part (seq, call, token_class, suffix, tokens, body) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (seq) DO NOTHING;
+
+-- name: call_tokens
+WITH RECURSIVE asked (at) AS (
+    SELECT 1 WHERE length(:keys) > 0 UNION ALL SELECT at + 20 FROM asked WHERE at + 20 < length(:keys)
+)
+SELECT id, tokens, scope FROM asked CROSS JOIN event_of_call ON key = substr(:keys, at, 20);
 
 -- name: event_max
-SELECT coalesce(max(seq), 0) FROM event;
+SELECT coalesce(max(seq), 0) FROM part;
 
 -- name: event_read
-SELECT seq, body FROM event WHERE seq > ? ORDER BY seq LIMIT ?;
+SELECT seq, body FROM part WHERE seq > ? ORDER BY seq LIMIT ?;
 
 -- name: outbox_fill
-INSERT INTO outbox (seq) SELECT seq FROM event WHERE seq > ?;
+INSERT INTO outbox (seq) SELECT seq FROM part WHERE seq >= ?;
 
--- name: usage_fill
-INSERT INTO usage_day (day, subject, model, token_class, events, tokens)
-SELECT time_ns / 86400000000000, subject, model, token_class, count(*), sum(tokens) FROM event WHERE seq > ?
-GROUP BY 1, 2, 3, 4
+-- name: usage_add
+INSERT INTO usage_day (day, subject, model, token_class, events, tokens) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (day, subject, model, token_class) DO UPDATE
     SET events = events + excluded.events, tokens = tokens + excluded.tokens;
 
 -- name: local_fill
-INSERT INTO local_only (seq) SELECT seq FROM event WHERE seq > ?;
+INSERT INTO local_only (seq) SELECT seq FROM part WHERE seq >= ?;
 
--- name: outbox_lease
-SELECT outbox.seq, event.body FROM outbox JOIN event USING (seq)
+-- name: outbox_after
+SELECT outbox.seq, part.body FROM outbox JOIN part USING (seq) WHERE outbox.seq > ? ORDER BY outbox.seq LIMIT ?;
+
+-- name: outbox_depth_to
+SELECT count(*) FROM outbox WHERE seq <= ?;
+
+-- name: outbox_between
+SELECT seq FROM outbox WHERE seq BETWEEN ? AND ? ORDER BY seq;
+
+-- name: outbox_without
+SELECT outbox.seq, part.body FROM outbox JOIN part USING (seq)
 WHERE outbox.seq NOT IN (SELECT value FROM json_each(?)) ORDER BY outbox.seq LIMIT ?;
 
 -- name: outbox_delete
-DELETE FROM outbox WHERE seq IN (SELECT value FROM json_each(?));
+DELETE FROM outbox WHERE seq BETWEEN ? AND ?;
 
 -- name: sent_insert
-INSERT INTO sent (seq, sent_ns) SELECT seq, ? FROM outbox WHERE seq IN (SELECT value FROM json_each(?));
+INSERT INTO sent (seq, sent_ns) SELECT seq, ? FROM outbox WHERE seq BETWEEN ? AND ?;
 
 -- name: outbox_depth
 SELECT count(*) FROM outbox;
@@ -131,10 +171,10 @@ WITH used (subject, model, token_class, time_s, events, tokens) AS (
     SELECT subject, model, token_class, day * 86400, events, tokens FROM usage_day
     WHERE day >= :from_day AND day < :to_day AND (:subject = '' OR subject = :subject)
     UNION ALL
-    SELECT subject, model, token_class, time_ns / 1000000000, 1, tokens FROM event
+    SELECT subject, model, token_class, time_ns / 1000000000, 1, tokens FROM event_of_call
     WHERE time_ns >= :from_ns AND time_ns < min(:to_ns, :from_day * 86400000000000) AND (:subject = '' OR subject = :subject)
     UNION ALL
-    SELECT subject, model, token_class, time_ns / 1000000000, 1, tokens FROM event
+    SELECT subject, model, token_class, time_ns / 1000000000, 1, tokens FROM event_of_call
     WHERE time_ns >= max(:from_ns, :to_day * 86400000000000) AND time_ns < :to_ns AND (:subject = '' OR subject = :subject)
 )
 SELECT subject, model, token_class, strftime(:format, time_s, 'unixepoch') AS period, sum(events), sum(tokens) FROM used
@@ -142,16 +182,16 @@ GROUP BY subject, model, token_class, period
 ORDER BY subject, period, model, token_class;
 
 -- name: event_after
-SELECT seq, made_ns FROM event WHERE seq > ? ORDER BY seq LIMIT ?;
+SELECT part.seq, made_ns FROM part CROSS JOIN call ON call.seq = part.call WHERE part.seq > ? ORDER BY part.seq LIMIT ?;
 
 -- name: event_unneeded_after
-SELECT seq, made_ns FROM event
-WHERE seq > ? AND seq NOT IN (SELECT seq FROM outbox) AND seq NOT IN (SELECT seq FROM dead_letter)
-    AND seq NOT IN (SELECT seq FROM local_only)
-ORDER BY seq LIMIT ?;
+SELECT part.seq, made_ns FROM part CROSS JOIN call ON call.seq = part.call
+WHERE part.seq > ? AND part.seq NOT IN (SELECT seq FROM outbox) AND part.seq NOT IN (SELECT seq FROM dead_letter)
+    AND part.seq NOT IN (SELECT seq FROM local_only)
+ORDER BY part.seq LIMIT ?;
 
 -- name: event_prune_body
-UPDATE event SET body = x'' WHERE seq = ? AND seq NOT IN (SELECT seq FROM outbox)
+UPDATE part SET body = x'' WHERE seq = ? AND seq NOT IN (SELECT seq FROM outbox)
     AND seq NOT IN (SELECT seq FROM dead_letter) AND seq NOT IN (SELECT seq FROM local_only)
     AND seq NOT IN (SELECT seq FROM discarded);
 
@@ -159,7 +199,7 @@ UPDATE event SET body = x'' WHERE seq = ? AND seq NOT IN (SELECT seq FROM outbox
 DELETE FROM sent WHERE seq = ?;
 
 -- name: event_prune
-DELETE FROM event WHERE seq = ?;
+DELETE FROM part WHERE seq = ?;
 
 -- name: held_prune
 DELETE FROM held WHERE outcome IN ('unmetered', 'invalid') AND held_ns < ?;
@@ -187,28 +227,30 @@ SELECT count(*) FROM discarded;
 INSERT INTO outbox (seq) SELECT seq FROM dead_letter WHERE seq = ?;
 
 -- name: replay_page
-SELECT event.seq, event.time_ns,
-    CASE WHEN length(event.body) = 0 THEN 'forgotten' WHEN sent.seq IS NOT NULL THEN 'sent' WHEN settled.seq IS NOT NULL THEN 'settled'
+SELECT part.seq, page.time_ns,
+    CASE WHEN length(part.body) = 0 THEN 'forgotten' WHEN sent.seq IS NOT NULL THEN 'sent' WHEN settled.seq IS NOT NULL THEN 'settled'
         WHEN local_only.seq IS NOT NULL THEN 'local' WHEN outbox.seq IS NOT NULL THEN 'waiting'
         WHEN dead_letter.seq IS NOT NULL OR discarded.seq IS NOT NULL THEN 'refused' ELSE 'forgotten' END,
     coalesce(sent.sent_ns, settled.sent_ns, 0)
-FROM event LEFT JOIN sent USING (seq) LEFT JOIN settled USING (seq) LEFT JOIN local_only USING (seq)
+FROM (SELECT seq AS call, time_ns FROM call
+        WHERE (time_ns, seq) > (:after_ns, :after_seq) AND time_ns < :to_ns AND (:subject = '' OR subject = :subject)
+        ORDER BY time_ns, seq LIMIT :limit) AS page
+    CROSS JOIN part ON part.seq BETWEEN page.call AND page.call + 4 AND +part.call = page.call
+    LEFT JOIN sent USING (seq) LEFT JOIN settled USING (seq) LEFT JOIN local_only USING (seq)
     LEFT JOIN outbox USING (seq) LEFT JOIN dead_letter USING (seq) LEFT JOIN discarded USING (seq)
-WHERE (event.time_ns, event.seq) > (:after_ns, :after_seq) AND event.time_ns < :to_ns
-    AND (:subject = '' OR event.subject = :subject)
-ORDER BY event.time_ns, event.seq LIMIT :limit;
+ORDER BY page.time_ns, part.seq;
 
 -- name: replay_count
-SELECT count(*) FROM event WHERE time_ns >= :from_ns AND time_ns < :to_ns AND (:subject = '' OR subject = :subject);
+SELECT count(*) FROM event_of_call WHERE time_ns >= :from_ns AND time_ns < :to_ns AND (:subject = '' OR subject = :subject);
 
 -- name: outbox_from_sent
-INSERT INTO outbox (seq) SELECT seq FROM sent JOIN event USING (seq) WHERE seq = ? AND length(body) > 0;
+INSERT INTO outbox (seq) SELECT seq FROM sent JOIN part USING (seq) WHERE seq = ? AND length(body) > 0;
 
 -- name: outbox_from_settled
-INSERT INTO outbox (seq) SELECT seq FROM settled JOIN event USING (seq) WHERE seq = ? AND length(body) > 0;
+INSERT INTO outbox (seq) SELECT seq FROM settled JOIN part USING (seq) WHERE seq = ? AND length(body) > 0;
 
 -- name: outbox_from_local
-INSERT INTO outbox (seq) SELECT seq FROM local_only JOIN event USING (seq) WHERE seq = ? AND length(body) > 0;
+INSERT INTO outbox (seq) SELECT seq FROM local_only JOIN part USING (seq) WHERE seq = ? AND length(body) > 0;
 
 -- name: sent_delete
 DELETE FROM sent WHERE seq = ?;
@@ -247,8 +289,11 @@ FROM (SELECT seq FROM complaint WHERE read_ns < :read_ns ORDER BY read_ns LIMIT 
 WHERE event.source = :source;
 
 -- name: unsettled_among
-SELECT seq, id FROM event WHERE source = :source AND id IN (SELECT value FROM json_each(:ids))
-    AND (seq IN (SELECT seq FROM sent) OR seq IN (SELECT seq FROM complaint));
+WITH RECURSIVE asked (at) AS (
+    SELECT 1 WHERE length(:keys) > 0 UNION ALL SELECT at + 20 FROM asked WHERE at + 20 < length(:keys)
+)
+SELECT seq, id FROM asked CROSS JOIN event_of_call ON key = substr(:keys, at, 20)
+WHERE id IN (SELECT value FROM json_each(:ids)) AND (+seq IN (SELECT seq FROM sent) OR +seq IN (SELECT seq FROM complaint));
 
 -- name: settled_insert
 INSERT INTO settled (seq, sent_ns, settled_ns) SELECT seq, sent_ns, ? FROM sent WHERE seq = ?;
@@ -292,11 +337,10 @@ SELECT event.seq, event.id, source, subject, time_ns, token_class, tokens, model
         WHERE corrected = event.seq AND correction.seq NOT IN (SELECT seq FROM discarded)),
     event.seq IN (SELECT seq FROM correction)
 FROM event LEFT JOIN local_only USING (seq) LEFT JOIN dead_letter USING (seq) LEFT JOIN discarded USING (seq)
-WHERE event.id = ? ORDER BY source;
+WHERE event.seq IN (SELECT seq FROM event_of_call WHERE key BETWEEN :from_key AND :to_key AND id = :id) ORDER BY source;
 
 -- name: correction_insert
-INSERT INTO correction (seq, corrected, number, reason)
-SELECT seq, ?, ?, ? FROM event WHERE id = ? AND source = ?;
+INSERT INTO correction (seq, corrected, number, reason) VALUES (?, ?, ?, ?);
 
 -- name: correction_read
 SELECT event.id, corrected.id, event.subject, event.tokens, event.time_ns, event.made_ns, correction.reason

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from spanmeter.store.database import Database
+from spanmeter.store.keys import keys_of_event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +78,8 @@ class SqliteSettlementBook:
 
     def settle(self, readings: Iterable[Reading], *, at_ns: int) -> int:
         by_id = {reading.id: reading for reading in readings}
-        news = self._database.execute("unsettled_among", source=self._source, ids=json.dumps(list(by_id)))
+        keys = b"".join({key for event_id in by_id for key in keys_of_event(self._source, event_id)})
+        news = self._database.execute("unsettled_among", keys=keys, ids=json.dumps(list(by_id)))
         if not news:
             return 0
         with self._database.transaction() as transaction:

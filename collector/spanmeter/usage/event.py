@@ -120,14 +120,20 @@ def event_id(identity: str, token_class: TokenClass) -> str:
     return f"{identity}-{_WORDS[token_class]}"
 
 
+def part_classes(classes: Sequence[TokenClass]) -> list[TokenClass]:
+    """For each field of `Usage` in their order, the class of `classes` that it is billed in."""
+    return [part if part in classes else _BASE[part] for part in _WORDS]
+
+
 def counted(usage: Usage, classes: Sequence[TokenClass]) -> list[tuple[TokenClass, int]]:
     """Tokens by billed class, zeros left out; the sum is always `usage.total`."""
     tokens = dict.fromkeys(classes, 0)
     for token_class, number in zip(
-        _WORDS, (usage.input, usage.cache_read, usage.cache_write, usage.output, usage.reasoning), strict=True
+        part_classes(classes),
+        (usage.input, usage.cache_read, usage.cache_write, usage.output, usage.reasoning),
+        strict=True,
     ):
-        if number:
-            tokens[token_class if token_class in tokens else _BASE[token_class]] += number
+        tokens[token_class] += number
     return [(token_class, number) for token_class, number in tokens.items() if number]
 
 
@@ -142,13 +148,12 @@ def event_provider(call: LlmCall) -> str:
     return _names(call.response_model, call.request_model, call.provider, False)[1]
 
 
-@functools.lru_cache(64)  # a call's events have one time
 def rfc3339(time_ns: int) -> str:
     """UTC with all nine digits: `2026-11-23T14:00:00.123456789Z`."""
-    seconds, ns = divmod(time_ns, 1_000_000_000)
-    return f"{_to_the_second(seconds)}.{ns:09d}Z"
+    digits = f"{time_ns:010}"
+    return f"{_to_the_second(digits[:-9])}.{digits[-9:]}Z"
 
 
 @functools.lru_cache(1024)
-def _to_the_second(seconds: int) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
+def _to_the_second(seconds: str) -> str:
+    return f"{datetime.fromtimestamp(int(seconds), UTC):%Y-%m-%dT%H:%M:%S}"

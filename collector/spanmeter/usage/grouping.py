@@ -5,7 +5,7 @@ the same time with the same counts. What the counts and times must look like is 
 same instrumentation are never the same call by looks alone: identical prompts in parallel are legitimate.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -123,7 +123,6 @@ def _told_apart(traces: Mapping[bytes, Trace], older: Sequence[SpanFacts]) -> tu
     """The calls that no rule below can join to another, and the rest. Nearly all calls are of the first kind: seen by
     one instrumentation, with a response id and counts of their own, no call inside another.
 
-    It asks for less than the rules do (ids of any form, any two scopes with equal counts), and so never misses a bond.
     A trace with calls that carry on is left to the rules as a whole, see `loops`.
     """
     calls: list[SpanFacts] = []
@@ -136,51 +135,62 @@ def _told_apart(traces: Mapping[bytes, Trace], older: Sequence[SpanFacts]) -> tu
                 outer = _outer_call(span, trace)
                 if outer is not None:
                     nested |= {key_of(span), key_of(outer)}
-    ids: dict[str, int] = defaultdict(int)
-    scopes: dict[tuple[str, int, int], str | None] = {}  # None where there are several
-    counts: list[tuple[str, int, int] | None] = []
-    looping: set[bytes] = set()
-    for span in (*calls, *older):
-        call = call_of(span)
-        ids[call.response_id] += 1
-        if call.carried_on:
-            looping.add(span.trace_id)
-        usage = call.usage
-        if usage is None:
-            counts.append(None)
-            continue
-        alike = (span.service, usage.all_input, usage.all_output)
-        counts.append(alike)
-        if scopes.setdefault(alike, span.scope) != span.scope:
-            scopes[alike] = None
-    ids[""] = 0
-    _mix_without_prompt(scopes)
+    looping = {span.trace_id for span in (*calls, *older) if call_of(span).carried_on}
     alone: list[SpanFacts] = []
     entangled: list[SpanFacts] = []
-    for span, counts_of in zip(calls, counts, strict=False):  # those of older ones are left over
-        if (
-            ids[call_of(span).response_id] > 1
-            or (counts_of is not None and scopes[counts_of] is None)
-            or (nested and key_of(span) in nested)
-            or span.trace_id in looping
-        ):
+    unlike = are_unlike([*map(look_of, calls), *map(look_of, older)])
+    for span, is_unlike in zip(calls, unlike, strict=False):  # those of older ones are left over
+        if not is_unlike or (nested and key_of(span) in nested) or span.trace_id in looping:
             entangled.append(span)
         else:
             alone.append(span)
     return alone, entangled
 
 
-def _mix_without_prompt(scopes: dict[tuple[str, int, int], str | None]) -> None:
-    """Calls whose prompt is unknown may be any of the same output's: see `_join_side_by_side`."""
-    without_prompt = {(service, output) for service, prompt, output in scopes if not prompt}
-    if not without_prompt:
-        return
-    alike: dict[tuple[str, int], set[str | None]] = defaultdict(set)
-    for (service, _, output), scope in scopes.items():
-        alike[service, output].add(scope)
-    for service, prompt, output in list(scopes):
-        if (service, output) in without_prompt and len(alike[service, output]) > 1:
-            scopes[service, prompt, output] = None
+Look = tuple[str, str, str, tuple[int, int] | None]
+"""What may join a call to others wherever they are: service, scope, response id, all of its input and output tokens."""
+
+
+def look_of(span: SpanFacts) -> Look:
+    call = call_of(span)
+    usage = call.usage
+    counts = None if usage is None else (usage.all_input, usage.all_output)
+    return span.service, span.scope, call.response_id, counts
+
+
+def are_unlike(looks: Sequence[Look]) -> list[bool]:
+    """For each of these calls, whether no rule below joins it to another by response id or counts.
+
+    It asks for less than the rules do (ids of any form, any two scopes with equal counts), and so never misses a bond.
+    """
+    ids = Counter([look[2] for look in looks])
+    ids[""] = 0
+    seen_by: dict[str, set[str]] = defaultdict(set)
+    for service, scope in {look[:2] for look in looks}:
+        seen_by[service].add(scope)
+    several = {service for service, scopes in seen_by.items() if len(scopes) > 1}
+    shared = _shared_counts([look for look in looks if look[0] in several]) if several else ()
+    if not shared:
+        return [ids[response_id] < 2 for _, _, response_id, _ in looks]
+    return [ids[response_id] < 2 and (service, counts) not in shared for service, _, response_id, counts in looks]
+
+
+def _shared_counts(looks: Sequence[Look]) -> set[tuple[str, tuple[int, int]]]:
+    """Counts that several instrumentations of a service reported. Calls whose prompt is unknown may be any of the same
+    output's: see `_join_side_by_side`."""
+    scopes: dict[tuple[str, tuple[int, int]], set[str]] = defaultdict(set)
+    for service, scope, _, counts in looks:
+        if counts is not None:
+            scopes[service, counts].add(scope)
+    shared = {alike for alike, seen in scopes.items() if len(seen) > 1}
+    without_prompt = {(service, output) for service, (prompt, output) in scopes if not prompt}
+    if without_prompt:
+        of_output: dict[tuple[str, int], set[str]] = defaultdict(set)
+        for (service, (_, output)), seen in scopes.items():
+            of_output[service, output] |= seen
+        mixed = {key for key in without_prompt if len(of_output[key]) > 1}
+        shared.update(alike for alike in scopes if (alike[0], alike[1][1]) in mixed)
+    return shared
 
 
 class _Joined:

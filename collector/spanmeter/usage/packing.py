@@ -17,6 +17,8 @@ Counts = tuple[int, int, int, int, int]
 """The fields of `Usage` in their order."""
 Row = tuple[int, bytes, bytes, bytes, bool | None, int, int, str, str, Counts | None]
 """Number of the shape, trace id, span id, parent's, whether that is remote, start, end, tenant, response id, counts."""
+Arrival = tuple[int, SpanFacts, Row]
+"""A span with facts as it came: the journal row that brought it, its shape, and the row of its own."""
 
 _NO_COUNTS: Final[Counts] = (0, 0, 0, 0, 0)
 
@@ -88,26 +90,29 @@ class PackedFacts(Sequence[SpanFacts]):
     def __getitem__(self, index: slice) -> list[SpanFacts]: ...
     def __getitem__(self, index: int | slice) -> SpanFacts | list[SpanFacts]:
         if isinstance(index, slice):
-            return [self._facts(row) for row in self.rows[index]]
-        return self._facts(self.rows[index])
+            return [unpacked(self.shapes[row[0]], row) for row in self.rows[index]]
+        row = self.rows[index]
+        return unpacked(self.shapes[row[0]], row)
 
     def __iter__(self) -> Iterator[SpanFacts]:
-        return map(self._facts, self.rows)
+        shapes = self.shapes
+        return (unpacked(shapes[row[0]], row) for row in self.rows)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
 
     __hash__ = None  # type: ignore[assignment]
 
-    def _facts(self, row: Row) -> SpanFacts:
-        number, trace_id, span_id, parent_span_id, parent_is_remote, start_ns, end_ns, tenant, response_id, counts = row
-        shape = self.shapes[number]
-        call = shape.call
-        if call is not None and (counts is not None or response_id):
-            call = make_similar_call(call, response_id, None if counts is None else make_usage(*counts))
-        return make_similar_facts(
-            shape, trace_id, span_id, parent_span_id, parent_is_remote, start_ns, end_ns, tenant, call
-        )
+
+def unpacked(shape: SpanFacts, row: Row) -> SpanFacts:
+    """The facts that were packed as `row` of this shape."""
+    _, trace_id, span_id, parent_span_id, parent_is_remote, start_ns, end_ns, tenant, response_id, counts = row
+    call = shape.call
+    if call is not None and (counts is not None or response_id):
+        call = make_similar_call(call, response_id, None if counts is None else make_usage(*counts))
+    return make_similar_facts(
+        shape, trace_id, span_id, parent_span_id, parent_is_remote, start_ns, end_ns, tenant, call
+    )
 
 
 def packed(facts: Iterable[SpanFacts]) -> PackedFacts:

@@ -1,6 +1,6 @@
 """The spans of one trace as far as they are known, and who is whose parent."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from spanmeter.usage.call import Role, SpanFacts
@@ -48,18 +48,6 @@ class Trace:
             parent = facts.parent_span_id if facts is not None else self.links[at]
         return True
 
-    def is_settled(self, span: SpanFacts) -> bool:
-        """Whether no span that may still come can change who pays for `span`: its chain is whole, or it has a tenant
-        before it leaves for another process, whose spans may come by another way or never."""
-        if self.is_whole(span):
-            return True
-        top, named = span, bool(span.tenant or span.baggage_tenant)
-        for ancestor in self.ancestors(span):
-            if ancestor is None:
-                return False
-            top, named = ancestor, named or bool(ancestor.tenant)
-        return named and top.parent_is_remote is True
-
     def calls_of_models(self) -> list[SpanFacts]:
         """The spans that record a call to a model, in no order; asked for first when all facts are there."""
         if self._calls is None:
@@ -74,6 +62,30 @@ class Trace:
                 key=lambda facts: (facts.start_ns, facts.span_id),
             )
         )
+
+
+Place = tuple[bytes, bool | None, bool]
+"""Of a span: its parent, whether that is in another process, whether it names a tenant."""
+
+
+def is_settled(span_id: bytes, place: Place, *, places: Mapping[bytes, Place], links: Mapping[bytes, bytes]) -> bool:
+    """Whether no span that may still come can change who pays for a call: its chain of parents is whole, or it has a
+    tenant before it leaves for another process, whose spans may come by another way or never. `links` are the parents
+    of spans that have no place."""
+    parent, is_remote, is_named = place
+    seen = {span_id}
+    is_known = True
+    while parent and parent not in seen:  # no further span can mend a cycle
+        seen.add(parent)
+        above = places.get(parent)
+        if above is not None:
+            parent, is_remote, names = above
+            is_named = is_named or names
+        elif parent in links:
+            parent, is_known = links[parent], False
+        else:
+            return is_known and is_named and is_remote is True
+    return True
 
 
 def is_call(span: SpanFacts) -> bool:

@@ -3,14 +3,14 @@ from dataclasses import replace
 
 import pytest
 
-from spanmeter.pipeline.accounting import Arrival, Gathered, Rules, settle_traces
+from spanmeter.pipeline.accounting import Gathered, Rules, settle_traces
 from spanmeter.pipeline.recent import RecentCalls
 from spanmeter.store.ledger import Settlement, Tally
 from spanmeter.usage.call import Role, SpanFacts
 from spanmeter.usage.decision import DecisionRules
 from spanmeter.usage.event import EventRules
 from spanmeter.usage.outcome import Outcome, Reason
-from tests.spans import SPECIFIC_ID, carrier, facts, llm_call, span_id, trace_id
+from tests.spans import SPECIFIC_ID, arrival, carrier, facts, llm_call, span_id, trace_id
 from tests.unit.store.books import MemoryBooks
 
 RULES = Rules()
@@ -24,7 +24,7 @@ CONFLICT = (Outcome.BILLED, Reason.RESPONSE_CONFLICT)
 def gather(rows: Iterable[tuple[int, SpanFacts]]) -> dict[bytes, Gathered]:
     gathered: dict[bytes, Gathered] = {}
     for row, one in rows:
-        gathered.setdefault(one.trace_id, Gathered()).arrivals.append(Arrival(row=row, facts=one))
+        gathered.setdefault(one.trace_id, Gathered()).arrivals.append(arrival(row, one))
     return gathered
 
 
@@ -71,7 +71,7 @@ class TestTheSameSpanAgain:
     def test_after_the_decision(self) -> None:
         books = MemoryBooks()
         settle(books, (1, facts(tenant="acme")))
-        assert settle(books, (2, facts(tenant="acme"))).events == []
+        assert settle(books, (2, facts(tenant="acme"))).bodies == []
         assert books.spans() == {BILLED: 1, RESENT: 1}
 
     def test_a_row_read_again_is_not_counted_again(self) -> None:
@@ -79,7 +79,7 @@ class TestTheSameSpanAgain:
         rows = [(1, facts(1, tenant="acme")), (1, facts(2)), (2, facts(2)), (3, carrier(4, "x", parent=9))]
         settle(books, *rows)
         spans, held = books.spans(), dict(books.held)
-        assert settle(books, *rows).events == []
+        assert settle(books, *rows).bodies == []
         assert books.spans() == spans
         assert books.held == held
 
@@ -120,7 +120,7 @@ class TestHeld:
         settle(books, (2, carrier(1, "acme")))
         assert books.held == {}
         assert books.spans() == {BILLED: 1}
-        assert settle(books, (3, carrier(1, "acme"))).events == []
+        assert settle(books, (3, carrier(1, "acme"))).bodies == []
         assert len(books.events) == 2
 
     def test_each_outcome_for_a_person_is_held_with_its_reason(self) -> None:
@@ -242,7 +242,7 @@ class TestTwinsInOtherTraces:
         for row, spans in enumerate(rounds, start=1):
             settlement = settle_traces(gather((row, one) for one in spans), books, rules=RULES, recent=recent)
             books.settle(settlement, now_ns=1, deliver=True)
-            recent.add((one for one in spans if one.call is not None), now_ns=1)
+            recent.add((arrival(row, one)[1:] for one in spans), now_ns=1)
         return sorted((event.subject, event.tokens) for event in books.events.values())
 
     @pytest.mark.parametrize("other", ["", "globex"])

@@ -7,12 +7,12 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spanmeter.pipeline.accounting import HELD, Arrival, Gathered, Rules, settle_traces
+from spanmeter.pipeline.accounting import HELD, Gathered, Rules, settle_traces
 from spanmeter.store.ledger import Tally
 from spanmeter.usage.call import Role, SpanFacts
 from spanmeter.usage.identity import is_specific
 from spanmeter.usage.outcome import Outcome
-from tests.spans import facts, llm_call, parent_id
+from tests.spans import arrival, facts, llm_call, parent_id
 from tests.unit.store.books import MemoryBooks
 
 RULES = Rules()
@@ -52,7 +52,7 @@ def gathered(rows: Sequence[Row]) -> dict[bytes, Gathered]:
     traces: dict[bytes, Gathered] = {}
     for row, spans in rows:
         for span in spans:
-            traces.setdefault(span.trace_id, Gathered()).arrivals.append(Arrival(row=row, facts=span))
+            traces.setdefault(span.trace_id, Gathered()).arrivals.append(arrival(row, span))
     return traces
 
 
@@ -84,7 +84,7 @@ def test_the_books_balance_after_every_round(rows: list[Row], data: st.DataObjec
         new, order = order[:count], order[count:]
         read_again = data.draw(st.lists(st.sampled_from(known), unique_by=lambda row: row[0])) if known else []
         settlement = settle_traces(gathered([*new, *read_again]), books, rules=RULES)
-        made = [event.id for event in settlement.events]
+        made = [event.id for event in settlement.all_events()]
         assert not [event_id for event_id in made if (event_id, "spanmeter") in books.events]
         assert len(made) == len(set(made))
         books.settle(settlement, now_ns=1, deliver=True)

@@ -114,7 +114,7 @@ def test_the_first_heard_of_is_the_first_decided_unless_it_is_heard_of_again() -
     for some in entries:
         running.take(some)
         settlement = running.settle_oldest()
-        decided |= {decision.span.trace_id for decision in settlement.decisions} if settlement else set()
+        decided |= {decision.span.trace_id for decision in settlement.all_decisions()} if settlement else set()
     assert trace_id(1) in decided
     assert trace_id(2) not in decided
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from spanmeter.errors import StoreBusyError, StoreError
-from spanmeter.store.journal import JournalEntry, JournalRow
+from spanmeter.store.journal import JournalEntry, JournalRow, RowTraces, row_of, row_traces
 from spanmeter.store.ledger import Billed, Settlement, Tally, TraceMemory
 from spanmeter.usage.call import TokenClass
 from spanmeter.usage.decision import Decision
@@ -47,6 +47,15 @@ class MemoryBooks:
     def read(self, *, after: int, limit: int) -> Sequence[JournalRow]:
         return [row for seq, row in self.rows.items() if seq > after][:limit]
 
+    def read_traces(self, *, after: int, limit: int) -> Sequence[RowTraces]:
+        return [
+            row_traces(row.seq, row.received_ns, [facts.trace_id for facts in row.facts], row.links)
+            for row in self.read(after=after, limit=limit)
+        ]
+
+    def read_of(self, keys: Mapping[int, Collection[int]]) -> Iterator[JournalRow]:
+        return (row_of(row, keys[seq]) for seq, row in self.rows.items() if seq in keys)
+
     def depth(self) -> int:
         return len(self.rows)
 
@@ -73,10 +82,11 @@ class MemoryBooks:
 
     def settle(self, settlement: Settlement, *, now_ns: int, deliver: bool) -> None:
         self._fail()
-        made = list(zip(settlement.events, settlement.bodies, strict=True))
-        stored = {trace_id: memory.version for trace_id, memory in self.memories(settlement.memories).items()}
-        if any((event.id, event.source) in self.events for event in settlement.events) or any(
-            stored.get(trace_id, memory.version) != memory.version for trace_id, memory in settlement.memories.items()
+        made = list(zip(settlement.all_events(), settlement.bodies, strict=True))
+        memories = dict(settlement.all_memories())
+        stored = {trace_id: memory.version for trace_id, memory in self.memories(memories).items()}
+        if any((event.id, event.source) in self.events for event, _ in made) or any(
+            stored.get(trace_id, memory.version) != memory.version for trace_id, memory in memories.items()
         ):
             raise StoreBusyError("decided meanwhile by another")
         for event, body in made:
@@ -88,7 +98,7 @@ class MemoryBooks:
             self.held[decision.span.trace_id, decision.span.span_id] = decision
         for what, amount in settlement.tallies.items():
             self.tallies[what] = self.tallies.get(what, Tally()).plus(amount)
-        for trace_id, memory in settlement.memories.items():
+        for trace_id, memory in memories.items():
             self.traces[trace_id] = (now_ns, _encode(replace(memory, version=memory.version + 1)))
         for seq in settlement.finished_rows:
             self.rows.pop(seq, None)

@@ -10,7 +10,7 @@ from spanmeter.usage.decision import DecisionRules, decide
 from spanmeter.usage.facts import BOUND_KEY
 from spanmeter.usage.recognition import Recogniser
 from spanmeter.usage.span import AttributeValue, Captured
-from spanmeter.usage.trace import Trace
+from spanmeter.usage.trace import Trace, is_settled
 from tests.spans import carrier, facts, llm_call, span, trace_id
 
 RECOGNISER = Recogniser(tenant_attributes=["tenant.id"], dimensions={"tier": "tenant.tier"})
@@ -97,7 +97,8 @@ def test_baggage_comes_before_the_rest_of_a_broken_trace() -> None:
 @pytest.mark.parametrize(("carried", "settled"), [("", False), ("acme", True)])
 def test_a_call_below_another_process_waits_for_nobody_if_baggage_names_the_tenant(carried: str, settled: bool) -> None:
     call = facts(3, parent=9, parent_is_remote=True, baggage_tenant=carried)
-    assert trace_of(call).is_settled(call) is settled
+    place = call.parent_span_id, call.parent_is_remote, bool(call.baggage_tenant)
+    assert is_settled(call.span_id, place, places={}, links={}) is settled
 
 
 def test_calls_alike_with_different_baggage_are_two() -> None:

@@ -1,0 +1,120 @@
+"""Plain calls (see `usage.plain`) of a round of decisions: told apart from the others, and billed.
+
+The text of an event is the same for all calls of a shape but for id, subject, time and tokens. So it is encoded once,
+as any event is, and cut there.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from itertools import compress
+from operator import itemgetter, not_
+from typing import NamedTuple
+
+import msgspec
+
+from spanmeter.pipeline.recent import RecentCalls
+from spanmeter.store.ledger import Ledger, Settlement, Tally
+from spanmeter.usage.attribution import Attribution
+from spanmeter.usage.call import SpanFacts, TokenClass, Usage
+from spanmeter.usage.decision import Decision
+from spanmeter.usage.event import EventRules, UsageEvent, events, part_classes, rfc3339
+from spanmeter.usage.grouping import Look, call_of
+from spanmeter.usage.outcome import Outcome, Reason
+from spanmeter.usage.packing import Counts
+from spanmeter.usage.plain import PlainCall, unlike_others
+
+_encode = msgspec.json.Encoder().encode
+_by_start = itemgetter(5, 1, 2)  # of a row: start, trace, span
+
+
+class EventForm(NamedTuple):
+    """The events of one token class of all calls of one shape. `counts_in` picks the counts that are billed in it;
+    `pieces` are the text around id, subject, time and tokens; `like` is such an event."""
+
+    counts_in: Callable[[Counts], tuple[int, ...]]
+    pieces: tuple[str, str, str, str, str]
+    like: UsageEvent
+
+
+def event_forms(shape: SpanFacts, rules: EventRules) -> list[EventForm]:
+    """One for each class that is billed."""
+    whole = Usage(input=1, cache_read=1, cache_write=1, output=1, reasoning=1)
+    decision = Decision(
+        span=replace(shape, call=replace(call_of(shape), usage=whole)),
+        outcome=Outcome.BILLED,
+        reason=Reason.OWN_CALL,
+        attribution=Attribution(tenant="anybody"),
+    )
+    gap = msgspec.Raw(b"\0")  # which no JSON has in it
+    billed_in = part_classes(rules.classes)
+    forms = []
+    for event in events(decision, rules):
+        text = {**event.cloudevent(), "id": gap, "subject": gap, "time": gap, "data": {**event.data, "tokens": gap}}
+        before_id, before_subject, before_time, before_tokens, end = _encode(text).decode().split("\0")
+        pieces = f'{before_id}"', f'{event.id}"{before_subject}', f'{before_time}"', f'"{before_tokens}', end
+        first, *rest = [at for at, token_class in enumerate(billed_in) if token_class is event.token_class]
+        counts_in = itemgetter(first, *rest) if rest else itemgetter(slice(first, first + 1))
+        forms.append(EventForm(counts_in, pieces, event))
+    return forms
+
+
+def told_apart(
+    calls: Sequence[PlainCall], others: Iterable[Look], ledger: Ledger, *, source: str
+) -> tuple[list[PlainCall], list[PlainCall]]:
+    """Those that are plain indeed, and those that share something with another one, with `others` or with the books."""
+    unlike = unlike_others(calls, others)
+    apart, entangled = list(compress(calls, unlike)), list(compress(calls, map(not_, unlike)))
+    identities = {call.identity for call in apart}
+    known = {found.rpartition("-")[0] for found in ledger.billed(source, identities)}
+    known.update(held.identity for held in ledger.parked_with(identities))
+    if known:
+        entangled += [call for call in apart if call.identity in known]
+        apart = [call for call in apart if call.identity not in known]
+    return apart, entangled
+
+
+def without_twins(calls: Sequence[PlainCall], recent: RecentCalls) -> tuple[list[PlainCall], list[PlainCall]]:
+    """Those of which no other instrumentation has seen anything alike lately, and the rest."""
+    has_others: dict[int, bool] = {}  # by the shape's `id`
+    apart: list[PlainCall] = []
+    entangled: list[PlainCall] = []
+    for call in calls:
+        shape = call.shape
+        if id(shape) not in has_others:
+            has_others[id(shape)] = recent.has_others(shape)
+        has_twin = has_others[id(shape)] and any(True for _ in recent.twins([call.facts()]))
+        (entangled if has_twin else apart).append(call)
+    return apart, entangled
+
+
+def bill(calls: Iterable[PlainCall], settlement: Settlement, rules: EventRules) -> None:
+    """Each is billed by itself."""
+    known: dict[int, list[EventForm]] = {}  # by the shape's `id`
+    subjects: dict[str, str] = {}
+    write, note = settlement.bodies.append, settlement.plain_events.append
+    tokens_of = dict.fromkeys(TokenClass, 0)
+    for call in sorted(calls, key=lambda call: _by_start(call.row)):
+        shape, row, tenant, identity, *_ = call
+        settlement.plain[row[1]] = call
+        forms = known.get(id(shape))
+        if forms is None:
+            forms = known[id(shape)] = event_forms(shape, rules)
+        subject = subjects.get(tenant)
+        if subject is None:
+            subject = subjects[tenant] = _encode(tenant).decode()
+        end_ns, counts = row[6], row[9]
+        assert counts is not None
+        time = rfc3339(end_ns)
+        for counts_in, (before_id, before_subject, before_time, before_tokens, end), like in forms:
+            tokens = sum(counts_in(counts))
+            if tokens:
+                text = f"{before_id}{identity}{before_subject}{subject}{before_time}{time}{before_tokens}{tokens}{end}"
+                write(text.encode())
+                note((call, like, tokens))
+                tokens_of[like.token_class] += tokens
+    if settlement.plain:
+        outputs = tokens_of[TokenClass.OUTPUT] + tokens_of[TokenClass.REASONING]
+        amount = Tally(
+            spans=len(settlement.plain), input_tokens=sum(tokens_of.values()) - outputs, output_tokens=outputs
+        )
+        settlement.tally(Outcome.BILLED, Reason.OWN_CALL, amount)

@@ -1,0 +1,115 @@
+"""New events into the ledger: each once, under its source and id."""
+
+from collections.abc import Iterable, Sequence
+
+from spanmeter.store.database import Transaction
+from spanmeter.store.keys import PLACES, call_identity, key_alone, key_of_call
+from spanmeter.usage.event import UsageEvent
+from spanmeter.usage.plain import PlainCall
+
+SPACING = len(PLACES)
+"""Numbers that a call's events have, by their place: so there is one of each class at most."""
+_DAY_NS = 86_400_000_000_000
+
+PlainEvent = tuple[PlainCall, UsageEvent, int]
+"""Of a call, with an event of another one that differs in what is the call's own, and the tokens."""
+_new = tuple.__new__
+
+
+def plain_event(call: PlainCall, like: UsageEvent, tokens: int) -> UsageEvent:
+    suffix, source, type_, _, _, token_class, _, model, provider, scope, data = like
+    own = f"{call.identity}{suffix}", source, type_, call.tenant, call.row[6], token_class, tokens
+    return _new(UsageEvent, (*own, model, provider, scope, {**data, "tokens": tokens}))
+
+
+class _NewEvents:
+    """Rows to be written: of calls, of their events, and of the sums by day."""
+
+    def __init__(self, transaction: Transaction, *, now_ns: int) -> None:
+        self._transaction = transaction
+        self._now_ns = now_ns
+        self.first: int = transaction.execute("call_next").fetchone()[0]
+        self._next: int = self.first
+        self._numbers: dict[tuple[str, ...], int] = {}
+        self.calls: list[tuple[object, ...]] = []
+        self.parts: list[tuple[int, int, str, str, int, bytes]] = []
+        self.sums: dict[tuple[int, str, str, str], list[int]] = {}
+
+    def add(self, events: Iterable[tuple[UsageEvent, bytes]]) -> None:
+        seqs: dict[tuple[object, ...], int] = {}
+        for event, body in events:
+            event_id, source, _, subject, time_ns, token_class, tokens, model, provider, scope, _ = event
+            identity = call_identity(event_id)
+            key = key_alone(source, event_id) if identity is None else key_of_call(source, identity)
+            named = event_id if identity is None else identity
+            about = self._about(source, model, provider, scope)
+            common = (key, about, subject, time_ns)
+            seq = seqs.get(common)
+            if seq is None:
+                seq = seqs[common] = self._add_call(key, named, about, subject, time_ns)
+            place = 0 if identity is None else PLACES[event_id[len(named) + 1 :]]
+            self.parts.append((seq + place, seq, token_class.value, event_id[len(named) :], tokens, body))
+            self._count(time_ns // _DAY_NS, subject, model, token_class.value, tokens)
+
+    def add_plain(self, events: Iterable[tuple[PlainEvent, bytes]]) -> None:
+        """Those of a call stand together."""
+        likes: dict[int, tuple[int, int]] = {}
+        last, seq, time_ns, subject = None, 0, 0, ""
+        for (call, like, tokens), body in events:
+            suffix, source, _, _, _, _, _, model, provider, scope, _ = like
+            known = likes.get(id(like))
+            if known is None:
+                known = likes[id(like)] = (PLACES[suffix[1:]], self._about(source, model, provider, scope))
+            place, about = known
+            if call is not last:
+                last, time_ns, subject = call, call.row[6], call.tenant
+                seq = self._add_call(key_of_call(source, call.identity), call.identity, about, subject, time_ns)
+            word = suffix[1:]
+            self.parts.append((seq + place, seq, word, suffix, tokens, body))
+            self._count(time_ns // _DAY_NS, subject, model, word, tokens)
+
+    def _add_call(self, key: bytes, identity: str, about: int, subject: str, time_ns: int) -> int:
+        seq, self._next = self._next, self._next + SPACING
+        self.calls.append((seq, key, identity, about, subject, time_ns, self._now_ns))
+        return seq
+
+    def _count(self, day: int, subject: str, model: str, word: str, tokens: int) -> None:
+        key = (day, subject, model, word)
+        count = self.sums.get(key)
+        if count is None:
+            self.sums[key] = [1, tokens]
+        else:
+            count[0] += 1
+            count[1] += tokens
+
+    def _about(self, *about: str) -> int:
+        """The number of what very many calls have in common."""
+        if about not in self._numbers:
+            self._transaction.execute("about_insert", *about)
+            [self._numbers[about]] = self._transaction.execute("about_number", *about).fetchone()
+        return self._numbers[about]
+
+
+def write_events(
+    transaction: Transaction,
+    events: Sequence[UsageEvent],
+    bodies: Sequence[bytes],
+    *,
+    plain: Sequence[PlainEvent] = (),
+    now_ns: int,
+    deliver: bool,
+) -> list[int] | None:
+    """Store new events with the bytes that are sent, and count them in the sums by day; their numbers. `bodies` are
+    those of `plain` events and then of the others. `deliver`: into the outbox, otherwise they are marked as local only.
+    None, and the transaction has to be given up, if one of their calls is there already."""
+    new = _NewEvents(transaction, now_ns=now_ns)
+    new.add_plain(zip(plain, bodies, strict=False))
+    new.add(zip(events, bodies[len(plain) :], strict=True))
+    if transaction.execute_many("call_insert", new.calls) != len(new.calls):
+        return None
+    if transaction.execute_many("part_insert", [*new.parts]) != len(new.parts):
+        return None
+    if new.parts:
+        transaction.execute("outbox_fill" if deliver else "local_fill", new.first)
+        transaction.execute_many("usage_add", [(*of, *count) for of, count in new.sums.items()])
+    return [seq for seq, *_ in new.parts]

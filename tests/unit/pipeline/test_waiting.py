@@ -1,0 +1,89 @@
+"""What waiting costs in memory, and how long links without facts are held."""
+
+import random
+import tracemalloc
+from array import array
+from collections.abc import Iterable
+
+from spanmeter.pipeline.accounting import Rules
+from spanmeter.pipeline.assembler import Assembler
+from spanmeter.pipeline.waiting import LINKS_FOR, Waiting
+from spanmeter.store.journal import RowTraces
+from spanmeter.testing.clock import ManualClock
+from tests.spans import SECOND_NS, entry, facts
+from tests.unit.store.books import MemoryBooks
+
+QUIET_NS, MAX_NS = 5 * SECOND_NS, 60 * SECOND_NS
+TRACES_A_ROW, ROWS = 500, 40
+TRACES = TRACES_A_ROW * ROWS
+
+
+def waiting() -> Waiting:
+    return Waiting(quiet_ns=QUIET_NS, max_ns=MAX_NS, parked=())
+
+
+def row(seq: int, facts: Iterable[int] = (), links: Iterable[int] = ()) -> RowTraces:
+    return RowTraces(seq=seq, received_ns=0, facts=array("q", facts), links=array("q", links))
+
+
+def test_a_waiting_trace_takes_a_few_bytes() -> None:
+    dice = random.Random(1)
+    index = waiting()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for seq in range(1, ROWS + 1):
+            index.add(row(seq, (dice.getrandbits(60) for _ in range(TRACES_A_ROW))), seq * SECOND_NS // 20)
+        young, _ = tracemalloc.get_traced_memory()
+        assert len(index.turn(60 * SECOND_NS, most=2 * TRACES, is_all=True)) == TRACES
+        opened, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert index.open_traces == TRACES
+    assert (young - before) / TRACES < 12
+    assert (opened - before) / TRACES < 150
+
+
+def test_a_backlog_is_not_held() -> None:
+    """Requests of ten minutes lie in the journal: known are those of five seconds, and no more."""
+    clock, books = ManualClock(), MemoryBooks()
+    for second in range(600):
+        books.append(
+            [
+                entry(facts(1, trace=10 * second + number + 1), received_ns=clock.now_ns() + second * SECOND_NS)
+                for number in range(10)
+            ]
+        )
+    clock.advance(700)
+    assembler = Assembler(
+        books,
+        books,
+        clock=clock,
+        rules=Rules(),
+        quiet_ns=QUIET_NS,
+        max_ns=MAX_NS,
+        memory_ns=3600 * SECOND_NS,
+        deliver=True,
+    )
+    most = 0
+    while assembler.step():
+        most = max(most, assembler.open_traces)
+    assert 0 < most < 100
+    assert not books.rows
+    assert len(books.events) == 0 and sum(amount.spans for amount in books.tallies.values()) == 6_000
+
+
+def test_links_without_facts_are_held_as_long_as_newer_ones_come_but_not_for_ever() -> None:
+    index = waiting()
+    for seq in range(1, 3 * LINKS_FOR + 1):
+        index.add(row(seq, links=[7]), seq * MAX_NS // 2)
+        now_ns = seq * MAX_NS // 2 + QUIET_NS
+        index.turn(now_ns, most=9, is_all=True)
+        index.last_turn(now_ns, most=9, is_all=True)
+    gone = index.finished_rows([])
+    assert gone == list(range(1, len(gone) + 1))
+    assert LINKS_FOR // 2 < len(gone) < 2 * LINKS_FOR
+    index.decided([], gone)
+    end_ns = (3 * LINKS_FOR + 3) * MAX_NS
+    index.last_turn(end_ns, most=9, is_all=True)
+    assert gone + index.finished_rows([]) == list(range(1, 3 * LINKS_FOR + 1))
