@@ -1,14 +1,16 @@
 """From decided traces to one settlement: what is billed, what is held for a person, and books that balance."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import msgspec
 
 from spanmeter.pipeline.balance import Received, Sums, check_balance
+from spanmeter.pipeline.gathered import NOTHING_REMEMBERED, assembled
+from spanmeter.pipeline.gathered import Gathered as Gathered  # noqa: PLC0414 - it is what is settled
 from spanmeter.pipeline.plain import bill, told_apart, without_twins
 from spanmeter.pipeline.recent import RecentCalls
-from spanmeter.store.ledger import Billed, Ledger, Recorded, Settlement, Tally, TraceMemory
+from spanmeter.store.ledger import Billed, Ledger, Recorded, Settlement, TraceMemory
 from spanmeter.store.memory import memory_of
 from spanmeter.usage.call import SpanFacts, TokenClass
 from spanmeter.usage.decision import Decision, DecisionRules, decide
@@ -16,7 +18,6 @@ from spanmeter.usage.event import EventRules, UsageEvent, events
 from spanmeter.usage.grouping import Key, Look, key_of, look_of, may_be_twins
 from spanmeter.usage.identity import span_identity
 from spanmeter.usage.outcome import Outcome, Reason
-from spanmeter.usage.packing import Arrival, unpacked
 from spanmeter.usage.plain import PlainCall, PlainShapes
 from spanmeter.usage.trace import Trace, is_call
 
@@ -28,16 +29,7 @@ _BILLED = Outcome.BILLED
 _DUPLICATE = Outcome.DUPLICATE
 _WAITING = frozenset({Outcome.PARKED, Outcome.ESTIMATED})
 
-_NOTHING = TraceMemory()
 _encode = msgspec.json.Encoder().encode
-
-
-@dataclass(slots=True, kw_only=True)
-class Gathered:
-    """What has come of one trace since it was decided last, or at all."""
-
-    arrivals: list[Arrival] = field(default_factory=list)
-    links: dict[bytes, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,46 +90,6 @@ def settle_review(changes: Sequence[tuple[Decision, Decision]], ledger: Ledger, 
     return settlement
 
 
-def fuller(one: SpanFacts, other: SpanFacts) -> SpanFacts:
-    """Of two records of the same span the one that says more; the same whichever came first."""
-
-    def weight(facts: SpanFacts) -> tuple[bool, int, int, bool, str]:
-        usage = facts.call.usage if facts.call is not None else None
-        return facts.call is not None, usage.total if usage else -1, facts.end_ns, bool(facts.tenant), repr(facts)
-
-    return max(one, other, key=weight)
-
-
-def _assemble(gathered: Gathered, memory: TraceMemory | None, settlement: Settlement) -> Trace:
-    """The trace as known now; of spans that came twice the copies are tallied."""
-    if memory is None:
-        facts_by_id = {row[2]: unpacked(shape, row) for _, shape, row in gathered.arrivals}
-        if len(facts_by_id) == len(gathered.arrivals):
-            return Trace(facts=facts_by_id, links=dict(gathered.links))
-        memory = _NOTHING
-    trace = Trace(facts={facts.span_id: facts for facts in memory.facts}, links={**memory.links, **gathered.links})
-    accounted = set(memory.rows)
-    for seq, shape, row in gathered.arrivals:
-        if seq in accounted:
-            continue
-        facts = unpacked(shape, row)
-        known = trace.facts.get(facts.span_id)
-        if known is None:
-            trace.facts[facts.span_id] = facts
-            continue
-        recorded = memory.outcomes.get(facts.span_id)
-        kept = known if recorded is not None and recorded.is_final else fuller(known, facts)
-        dropped = facts if kept is known else known
-        if recorded is not None and dropped is known:
-            # The outcome in the books was tallied with the old counts; the span is decided anew with the new ones.
-            settlement.tally(recorded.outcome, recorded.reason, Tally.of(known).negative())
-            settlement.tally(recorded.outcome, recorded.reason, Tally.of(kept))
-        if dropped.call is not None and kept.call is not None:
-            settlement.tally(Outcome.DUPLICATE, Reason.RESENT, Tally.of(dropped))
-        trace.facts[facts.span_id] = kept
-    return trace
-
-
 class _Round:
     """One round of decisions, checked against all calls billed so far."""
 
@@ -155,8 +107,8 @@ class _Round:
 
     def open(self, trace_id: bytes, new: Gathered, memory: TraceMemory | None, *, oldest_row: int = 0) -> None:
         """Take a trace into the round, with what is remembered of it."""
-        trace = self._traces[trace_id] = _assemble(new, memory, self._settlement)
-        memory = memory or _NOTHING
+        trace = self._traces[trace_id] = assembled(new, memory, self._settlement)
+        memory = memory or NOTHING_REMEMBERED
         rows = {seq for seq, *_ in new.arrivals}.union(seq for seq in memory.rows if seq >= oldest_row)
         self._before.update(((trace_id, span_id), was) for span_id, was in memory.outcomes.items())
         self._settlement.memories[trace_id] = TraceMemory(
