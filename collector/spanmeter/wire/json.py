@@ -11,25 +11,26 @@ from msgspec import DecodeError, Meta, Struct
 from msgspec.json import Decoder
 
 from spanmeter.errors import MalformedError
+from spanmeter.usage.construct import make_span
 from spanmeter.usage.span import (
-    FLAG_HAS_IS_REMOTE,
-    FLAG_IS_REMOTE,
     NO_PARENT,
-    Attributes,
+    NO_PARENT_LINK,
+    PARENT_IS_REMOTE,
     AttributeValue,
     Scope,
     Span,
     Vocabulary,
+    pack_link,
 )
 from spanmeter.wire.interest import Interest, interest_of
-from spanmeter.wire.request import ZERO_SPAN_ID, DecodedRequest, Rejections, id_fault, known_time
+from spanmeter.wire.request import DecodedRequest, Rejections, id_fault, known_time
 
 _Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 _UnixNano = Annotated[int, Meta(ge=0)]
 _UInt32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 
 
-class _AnyValue(Struct, rename="camel"):
+class _AnyValue(Struct, rename="camel", gc=False):
     string_value: str | None = None
     bool_value: bool | None = None
     int_value: _Int64 | None = None
@@ -39,24 +40,24 @@ class _AnyValue(Struct, rename="camel"):
     bytes_value: bytes | None = None
 
 
-class _KeyValue(Struct):
+class _KeyValue(Struct, gc=False):
     key: str | None = None
     value: _AnyValue | None = None
 
 
-class _ArrayValue(Struct):
+class _ArrayValue(Struct, gc=False):
     values: list[_AnyValue] | None = None
 
 
-class _KeyValueList(Struct):
+class _KeyValueList(Struct, gc=False):
     values: list[_KeyValue] | None = None
 
 
-class _Status(Struct):
+class _Status(Struct, gc=False):
     code: int | str | None = None
 
 
-class _Span(Struct, rename="camel"):
+class _Span(Struct, rename="camel", gc=False):
     trace_id: str | None = None
     span_id: str | None = None
     parent_span_id: str | None = None
@@ -68,26 +69,26 @@ class _Span(Struct, rename="camel"):
     flags: _UInt32 | None = None
 
 
-class _Scope(Struct):
+class _Scope(Struct, gc=False):
     name: str | None = None
     version: str | None = None
 
 
-class _ScopeSpans(Struct):
+class _ScopeSpans(Struct, gc=False):
     scope: _Scope | None = None
     spans: list[_Span] | None = None
 
 
-class _Resource(Struct):
+class _Resource(Struct, gc=False):
     attributes: list[_KeyValue] | None = None
 
 
-class _ResourceSpans(Struct, rename="camel"):
+class _ResourceSpans(Struct, rename="camel", gc=False):
     resource: _Resource | None = None
     scope_spans: list[_ScopeSpans] | None = None
 
 
-class _Request(Struct, rename="camel"):
+class _Request(Struct, rename="camel", gc=False):
     resource_spans: list[_ResourceSpans] | None = None
 
 
@@ -152,52 +153,46 @@ def _decode(request: _Request, interest: Interest, keys: frozenset[str]) -> Deco
     spans: list[Span] = []
     links: list[bytes] = []
     span_count = 0
+    from_hex = bytes.fromhex
     for resource_spans in request.resource_spans or ():
         resource = _wanted(resource_spans.resource.attributes if resource_spans.resource else None, keys)
         for scope_spans in resource_spans.scope_spans or ():
             scope = _scope(scope_spans.scope)
             for raw in scope_spans.spans or ():
                 span_count += 1
-                span = _span(raw, keys, resource, scope)
-                if isinstance(span, str):
-                    rejections.add(span)
-                elif interest.keys.isdisjoint(span.attributes):
-                    links.append(span.trace_id + span.span_id + (span.parent_span_id or ZERO_SPAN_ID))
-                else:
-                    spans.append(span)
+                try:
+                    trace_id, span_id = from_hex(raw.trace_id or ""), from_hex(raw.span_id or "")
+                    parent_id = from_hex(raw.parent_span_id) if raw.parent_span_id else NO_PARENT
+                except ValueError:
+                    rejections.add("an id that is not hexadecimal")
+                    continue
+                if fault := id_fault(trace_id, span_id, parent_id):
+                    rejections.add(fault)
+                    continue
+                attributes = _wanted(raw.attributes, keys)
+                if interest.keys.isdisjoint(attributes):
+                    links.append(pack_link(trace_id, span_id, parent_id))
+                    continue
+                spans.append(
+                    make_span(
+                        trace_id,
+                        span_id,
+                        NO_PARENT if parent_id == NO_PARENT_LINK else parent_id,
+                        PARENT_IS_REMOTE[(raw.flags or 0) >> 8 & 3],
+                        raw.name or "",
+                        known_time(raw.start_time_unix_nano or 0),
+                        known_time(raw.end_time_unix_nano or 0),
+                        raw.status is not None and raw.status.code in _ERROR_CODES,
+                        attributes,
+                        resource,
+                        scope,
+                    )
+                )
     return DecodedRequest(
         spans=spans,
         links=b"".join(links),
         span_count=span_count,
-        rejected=rejections.count,
-        rejection=rejections.message,
-    )
-
-
-def _span(raw: _Span, keys: frozenset[str], resource: Attributes, scope: Scope) -> Span | str:
-    """The span, or why it is rejected."""
-    try:
-        trace_id = bytes.fromhex(raw.trace_id or "")
-        span_id = bytes.fromhex(raw.span_id or "")
-        parent_id = bytes.fromhex(raw.parent_span_id or "")
-    except ValueError:
-        return "an id that is not hexadecimal"
-    fault = id_fault(trace_id, span_id, parent_id)
-    if fault:
-        return fault
-    flags = raw.flags or 0
-    return Span(
-        trace_id=trace_id,
-        span_id=span_id,
-        parent_span_id=NO_PARENT if parent_id == ZERO_SPAN_ID else parent_id,
-        parent_is_remote=bool(flags & FLAG_IS_REMOTE) if flags & FLAG_HAS_IS_REMOTE else None,
-        name=raw.name or "",
-        start_ns=known_time(raw.start_time_unix_nano or 0),
-        end_ns=known_time(raw.end_time_unix_nano or 0),
-        is_error=raw.status is not None and raw.status.code in _ERROR_CODES,
-        attributes=_wanted(raw.attributes, keys),
-        resource=resource,
-        scope=scope,
+        rejections=rejections,
     )
 
 
@@ -207,7 +202,12 @@ def _scope(raw: _Scope | None) -> Scope:
 
 def _wanted(attributes: list[_KeyValue] | None, keys: frozenset[str]) -> dict[str, AttributeValue]:
     """Of equal keys the last wins."""
-    return {item.key: _any_value(item.value) for item in attributes or () if item.key in keys}
+    found: dict[str, AttributeValue] = {}
+    for item in attributes or ():
+        key = item.key
+        if key in keys:
+            found[key] = _any_value(item.value)
+    return found
 
 
 def _any_value(raw: _AnyValue | None) -> AttributeValue:
@@ -217,7 +217,9 @@ def _any_value(raw: _AnyValue | None) -> AttributeValue:
         return tuple(_any_value(item) for item in raw.array_value.values or ())
     if raw.kvlist_value is not None:
         return {item.key or "": _any_value(item.value) for item in raw.kvlist_value.values or ()}
-    for scalar in (raw.string_value, raw.bool_value, raw.int_value, raw.double_value, raw.bytes_value):
+    if raw.string_value is not None:
+        return raw.string_value
+    for scalar in (raw.bool_value, raw.int_value, raw.double_value, raw.bytes_value):
         if scalar is not None:
             return scalar
     return None
