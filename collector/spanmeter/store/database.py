@@ -6,7 +6,7 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib import resources
 from pathlib import Path
@@ -291,7 +291,7 @@ class Transaction:
     def execute(self, name: str, *parameters: object) -> sqlite3.Cursor:
         return self._connection.execute(queries()[name], parameters)
 
-    def execute_many(self, name: str, rows: "list[tuple[object, ...]]") -> int:
+    def execute_many(self, name: str, rows: Sequence[tuple[object, ...]]) -> int:
         """Run one statement for each row; how many rows it changed in all."""
         return self._connection.executemany(queries()[name], rows).rowcount if rows else 0
 

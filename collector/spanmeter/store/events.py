@@ -107,7 +107,7 @@ def write_events(
     new.add(zip(events, bodies[len(plain) :], strict=True))
     if transaction.execute_many("call_insert", new.calls) != len(new.calls):
         return None
-    if transaction.execute_many("part_insert", [*new.parts]) != len(new.parts):
+    if transaction.execute_many("part_insert", new.parts) != len(new.parts):
         return None
     if new.parts:
         transaction.execute("outbox_fill" if deliver else "local_fill", new.first)

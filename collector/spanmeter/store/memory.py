@@ -138,10 +138,10 @@ def write_memories(
         return True
     outdated = [(trace_id, memory.version) for trace_id, memory in memories.items() if memory.version]
     transaction.execute("round_write", first, now_ns, round_.alike())
-    if transaction.execute_many("memory_outdated", [*outdated]) != len(outdated):
+    if transaction.execute_many("memory_outdated", outdated) != len(outdated):
         return False
     rows = [(seq, *memory) for seq, memory in enumerate(packed_, first)]
-    return transaction.execute_many("memory_write", [*rows]) == len(rows)
+    return transaction.execute_many("memory_write", rows) == len(rows)
 
 
 def read_memories(rows: Iterable[tuple[bytes, int, bytes, bytes]]) -> Iterator[tuple[bytes, TraceMemory]]:

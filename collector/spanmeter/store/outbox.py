@@ -110,7 +110,7 @@ class SqliteOutbox:
             with self._database.transaction() as transaction:
                 ranges = _ranges(transaction, seqs)
                 transaction.execute_many("sent_insert", [(at_ns, *range_) for range_ in ranges])
-                transaction.execute_many("outbox_delete", [*ranges])
+                transaction.execute_many("outbox_delete", ranges)
             self._leased.difference_update(seqs)
 
     def release(self, seqs: Sequence[int]) -> None:
@@ -121,7 +121,7 @@ class SqliteOutbox:
         with self._lock:
             with self._database.transaction() as transaction:
                 transaction.execute_many("dead_letter_insert", [(at_ns, status, reason, seq) for seq in seqs])
-                transaction.execute_many("outbox_delete", [*_ranges(transaction, seqs)])
+                transaction.execute_many("outbox_delete", _ranges(transaction, seqs))
             self._leased.difference_update(seqs)
 
     def depth(self) -> int:

@@ -140,7 +140,8 @@ ON CONFLICT (trace_id, span_id) DO UPDATE SET outcome = excluded.outcome, reason
     identity = excluded.identity, detail = excluded.detail;
 
 -- name: held_with_identity
-SELECT detail FROM held WHERE outcome IN ('parked', 'estimated') AND identity IN (SELECT value FROM json_each(?));
+SELECT detail FROM json_each(?) AS asked CROSS JOIN held ON identity = asked.value
+WHERE outcome IN ('parked', 'estimated');
 
 -- name: held_read
 SELECT held_ns, detail FROM held WHERE outcome IN (SELECT value FROM json_each(?)) ORDER BY held_ns, trace_id, span_id;

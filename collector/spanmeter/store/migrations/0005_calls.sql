@@ -1,6 +1,7 @@
 -- The events of a call share a row, and have one short key instead of a long text each; memories of one round of decisions
--- share what is alike in them. The tables of events and memories are rewritten in one transaction: until it has ended the
--- disk needs room for both forms and for a write-ahead log of the new one, and others wait to write.
+-- share what is alike in them. Events and memories are rewritten in one transaction: a million events take some 12 CPU
+-- seconds, 160 MB of write-ahead log and 90 MB more of the file, of which the old form's pages are free afterwards. A
+-- process of an earlier version goes on journalling meanwhile and afterwards, and decides no more.
 
 -- What very many calls have in common; rows are never changed.
 CREATE TABLE about (
