@@ -11,7 +11,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
 from spanmeter.usage.span import AttributeValue
 from tests.unit.wire.bodies import set_attributes
 
-_TAG = b"%bench"
+TAG = b"%bench"
 _DIGITS = (string.digits + string.ascii_lowercase).encode()
 _START_NS = 1_767_225_600_000_000_000
 _TENANTS = 50
@@ -45,14 +45,18 @@ class Template:
 
     def __post_init__(self) -> None:
         self.places = []
-        at = self.body.find(_TAG)
+        at = self.body.find(TAG)
         while at >= 0:
             self.places.append(at)
-            at = self.body.find(_TAG, at + len(_TAG))
+            at = self.body.find(TAG, at + len(TAG))
+
+    def copy(self) -> "Template":
+        """For another thread: `request` changes what it is called on."""
+        return Template(self.body[:])
 
     def request(self, number: int) -> bytes:
         """The body with a tag of its own for each `number`: no span of it was ever sent before."""
-        tag = _tag(number)
+        tag = tag_of(number)
         body = self.body
         for at in self.places:
             body[at : at + 6] = tag
@@ -99,9 +103,9 @@ def _add(
     is_llm = scope.scope.name.endswith("openai_v2")
     provider, requested, answered = dice.choice(_MODELS)
     span = scope.spans.add(
-        trace_id=_TAG + trace.to_bytes(10, "big"),
-        span_id=_TAG + number.to_bytes(2, "big"),
-        parent_span_id=b"" if parent is None else _TAG + parent.to_bytes(2, "big"),
+        trace_id=TAG + trace.to_bytes(10, "big"),
+        span_id=TAG + number.to_bytes(2, "big"),
+        parent_span_id=b"" if parent is None else TAG + parent.to_bytes(2, "big"),
         flags=0x101,
         name=f"chat {requested}" if is_llm else dice.choice(("GET /v1/orders/{id}", "SELECT orders", "HGETALL")),
         kind=SpanMessage.SPAN_KIND_CLIENT,
@@ -124,7 +128,7 @@ def _llm(dice: random.Random, provider: str, requested: str, answered: str, load
         **_messages(dice, load.text_bytes),
         "gen_ai.response.model": answered,
         "gen_ai.response.finish_reasons": ["stop"],
-        "gen_ai.response.id": f"chatcmpl-{_TAG.decode()}{suffix}",
+        "gen_ai.response.id": f"chatcmpl-{TAG.decode()}{suffix}",
         "gen_ai.usage.input_tokens": dice.randrange(20, 12_000),
         "gen_ai.usage.output_tokens": dice.randrange(1, 3_000),
         "tenant.id": f"tenant-{dice.randrange(_TENANTS):03}",
@@ -165,7 +169,7 @@ def _other(dice: random.Random) -> dict[str, AttributeValue]:
     }
 
 
-def _tag(number: int) -> bytes:
+def tag_of(number: int) -> bytes:
     digits = bytearray(6)
     for place in range(5, -1, -1):
         number, digit = divmod(number, 36)
