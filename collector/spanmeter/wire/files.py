@@ -44,8 +44,8 @@ _PREFIX_BYTES = 4
 _HIGHEST_PREFIX = 0x07
 _MOST_MESSAGE_BYTES = 128 << 20
 
-# JSON cannot be cut before it was read: a document is held whole, with up to seven times as much beside it. It may be as
-# large as one that `serve` takes by default.
+# JSON cannot be cut before it was read: a document is held whole, with up to seven times as much beside it. It may be
+# as large as one that `serve` takes by default.
 _MOST_JSON_BYTES = 64 << 20
 
 
