@@ -1,5 +1,6 @@
 """What is sent: export requests serialised once, with ids that cost little to make new."""
 
+import copy
 import random
 import string
 from dataclasses import dataclass, field
@@ -12,9 +13,11 @@ from spanmeter.usage.span import AttributeValue
 from tests.unit.wire.bodies import set_attributes
 
 TAG = b"%bench"
+_TENANT_TAG = b"%group"
 _DIGITS = (string.digits + string.ascii_lowercase).encode()
 _START_NS = 1_767_225_600_000_000_000
-_TENANTS = 50
+_TENANTS_OF_A_REQUEST = 500
+"""At most. Where there are more, requests take turns."""
 _SPANS_OF_A_TRACE = 20
 """In the mix: one LLM span and nineteen others."""
 _MODELS = (
@@ -26,33 +29,34 @@ _MODELS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """Requests of `spans` spans, all of them LLM spans with `text_bytes` of messages, or a mix in which every twentieth
-    is."""
+    """Requests of `spans` spans for so many `tenants`, all of them LLM spans with `text_bytes` of messages, or a mix in
+    which every twentieth is."""
 
     name: str
     spans: int
     text_bytes: int = 0
     is_mix: bool = False
+    tenants: int = 50
 
 
 @dataclass(slots=True)
 class Template:
     """A request's bytes and the places of everything that makes it differ from the one before: a tag in every trace id,
-    span id, parent span id and response id."""
+    span id, parent span id and response id; and of the names of tenants, of which there are so many `groups`."""
 
     body: bytearray
+    groups: int = 1
     places: list[int] = field(init=False)
+    tenants: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.places = []
-        at = self.body.find(TAG)
-        while at >= 0:
-            self.places.append(at)
-            at = self.body.find(TAG, at + len(TAG))
+        self.places, self.tenants = _places(self.body, TAG), _places(self.body, _TENANT_TAG)
 
     def copy(self) -> "Template":
         """For another thread: `request` changes what it is called on."""
-        return Template(self.body[:])
+        again = copy.copy(self)
+        again.body = self.body[:]
+        return again
 
     def request(self, number: int) -> bytes:
         """The body with a tag of its own for each `number`: no span of it was ever sent before."""
@@ -60,7 +64,19 @@ class Template:
         body = self.body
         for at in self.places:
             body[at : at + 6] = tag
+        group = tag_of(number % self.groups)
+        for at in self.tenants:
+            body[at : at + 6] = group
         return bytes(body)
+
+
+def _places(body: bytearray, tag: bytes) -> list[int]:
+    found = []
+    at = body.find(tag)
+    while at >= 0:
+        found.append(at)
+        at = body.find(tag, at + len(tag))
+    return found
 
 
 def template_of(load: Load, *, seed: int) -> Template:
@@ -93,7 +109,7 @@ def template_of(load: Load, *, seed: int) -> Template:
     else:
         for number in range(load.spans):
             _add(llm, dice, trace=number, number=number, parent=None, load=load)
-    return Template(bytearray(message.SerializeToString()))
+    return Template(bytearray(message.SerializeToString()), groups=max(1, load.tenants // _TENANTS_OF_A_REQUEST))
 
 
 def _add(
@@ -131,7 +147,7 @@ def _llm(dice: random.Random, provider: str, requested: str, answered: str, load
         "gen_ai.response.id": f"chatcmpl-{TAG.decode()}{suffix}",
         "gen_ai.usage.input_tokens": dice.randrange(20, 12_000),
         "gen_ai.usage.output_tokens": dice.randrange(1, 3_000),
-        "tenant.id": f"tenant-{dice.randrange(_TENANTS):03}",
+        "tenant.id": f"{_TENANT_TAG.decode()}-{dice.randrange(min(load.tenants, _TENANTS_OF_A_REQUEST)):03}",
     }
 
 

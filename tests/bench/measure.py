@@ -55,11 +55,11 @@ class Numbers:
 
 def measured(server: Server, order: Order, numbers: Numbers, *, at_half: bool, counts_syncs: bool) -> Figures:
     """Full load, then where asked half of it, then a moment under strace."""
-    full = _run(server, order)
+    full = one_run(server, order)
     rate = full["requests"] / order.seconds
     half_p99_ms = None
     if at_half and rate:
-        half_p99_ms = _run(server, replace(order, rate=rate / 2, first=numbers.some()))["p99_ms"]
+        half_p99_ms = one_run(server, replace(order, rate=rate / 2, first=numbers.some()))["p99_ms"]
     peak = peak_mb(server.pid)
     syncs = _syncs(server, replace(order, seconds=_SYNC_S, first=numbers.some())) if counts_syncs else None
     return Figures(
@@ -76,7 +76,8 @@ def measured(server: Server, order: Order, numbers: Numbers, *, at_half: bool, c
     )
 
 
-def _run(server: Server, order: Order) -> dict[str, Any]:
+def one_run(server: Server, order: Order) -> dict[str, Any]:
+    """What the sender tells, and `cpu_s` of the server in the time that counts."""
     command = [sys.executable, "-m", "tests.bench.sender", order.line()]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as sender:
         assert sender.stdout is not None
@@ -137,7 +138,7 @@ def _syncs(server: Server, order: Order) -> float | None:
     for process in processes(server.pid):
         command += ["-p", str(process)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:
-        run = _run(server, order)
+        run = one_run(server, order)
         strace.terminate()
         told = strace.communicate()[1]
     calls = sum(int(line.split()[3]) for line in told.splitlines() if line.endswith(("fsync", "fdatasync")))
