@@ -209,7 +209,7 @@ def main() -> None:
     parser.add_argument("--way", choices=[*SIZES], help="one of them only")
     parser.add_argument("--most", type=int, help="no larger sizes")
     chosen = parser.parse_args()
-    effort = Effort(seconds=1.0, rounds=2, calls=5_000) if chosen.short else Effort(seconds=2.0, rounds=3, calls=30_000)
+    effort = Effort(seconds=0.5, rounds=2, calls=2_000) if chosen.short else Effort(seconds=2.0, rounds=3, calls=30_000)
     bent = False
     for way, sizes in (SHORT_SIZES if chosen.short else SIZES).items():
         if chosen.way in (None, way):

@@ -22,7 +22,7 @@ from spanmeter.demo.stage import clean_environment
 from tests.bench.__main__ import OTHERS, measured_rows, usual_orders
 from tests.bench.convert import converted
 from tests.bench.endurance import Steady, samples
-from tests.bench.growth import SHORT_SIZES, SIZES, Effort, Sized, grown
+from tests.bench.growth import SIZES, Effort, Sized, grown
 from tests.bench.growth import lines_of as growth_lines
 from tests.bench.loads import Load, template_of
 from tests.bench.servers import ROOT, serving, spanmeter
@@ -30,7 +30,6 @@ from tests.bench.table import TO_THE_ACK, Row, machine, markdown
 from tests.bench.targets import Others, lines_of, targets
 
 FILES = (ROOT / "README.md", ROOT / "tests" / "bench" / "README.md")
-STARTS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +44,7 @@ class Extent:
     recorded_requests: int
     sizes: dict[str, tuple[int, ...]]
     effort: Effort
+    starts: int
 
 
 WHOLE = Extent(
@@ -56,16 +56,18 @@ WHOLE = Extent(
     recorded_requests=200,
     sizes=SIZES,
     effort=Effort(seconds=2.0, rounds=3, calls=30_000),
+    starts=5,
 )
 SHORT = Extent(
-    seconds=0.3,
+    seconds=0.2,
     loads=1,
     is_alone=True,
-    calls=1_000,
-    steady_s=2.0,
-    recorded_requests=10,
-    sizes={"ledger": SHORT_SIZES["ledger"][:1]},
-    effort=Effort(seconds=0.3, rounds=1, calls=500),
+    calls=500,
+    steady_s=1.0,
+    recorded_requests=5,
+    sizes={},
+    effort=Effort(seconds=0.2, rounds=1, calls=500),
+    starts=1,
 )
 
 
@@ -127,15 +129,15 @@ def _others(extent: Extent) -> Others:
         steady_cores=statistics.median(cores),
         converted_spans=recorded.spans_a_cpu_second,
         convert_mb=recorded.peak_mb,
-        serve_starts_s=_quickest(_serve_s),
-        convert_starts_s=_quickest(_convert_s),
+        serve_starts_s=_quickest(_serve_s, extent.starts),
+        convert_starts_s=_quickest(_convert_s, extent.starts),
     )
 
 
-def _quickest(start: Callable[[Path], float]) -> float:
+def _quickest(start: Callable[[Path], float], times: int) -> float:
     """Others on the machine make a start slower, nothing makes it faster."""
     took = []
-    for _ in range(STARTS):
+    for _ in range(times):
         with tempfile.TemporaryDirectory(prefix="spanmeter-bench-") as folder:
             took.append(start(Path(folder)))
     return min(took)

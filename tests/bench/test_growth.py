@@ -1,4 +1,4 @@
-"""The growth bench makes what it says, and one of its rows comes to figures; the command measures how they grow."""
+"""The growth bench makes folders of the size that it says."""
 
 from contextlib import closing
 from pathlib import Path
@@ -9,7 +9,7 @@ from spanmeter.ledger.report import usage_rows
 from spanmeter.ledger.status import read_status
 from spanmeter.store.database import Database
 from tests.bench import growth
-from tests.bench.growth import Effort, fill, grown, lines_of
+from tests.bench.growth import fill
 
 
 def test_a_ledger_grows_to_the_size_that_was_asked_for(tmp_path: Path) -> None:
@@ -37,10 +37,3 @@ def test_tenants_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             rows = usage_rows(database)
             assert len({row.tenant for row in rows}) == size
             assert sum(row.events for row in rows) == events
-
-
-def test_a_row() -> None:
-    [row] = grown("pending", (300,), Effort(seconds=0.2, rounds=1, calls=500))
-    assert min(row.ack_us, row.assembly_us, row.delivery_us, row.usage_s, row.status_s, row.listens_s) > 0
-    assert min(row.memory_mb, row.file_mb) > 0
-    assert lines_of([row])[-1].startswith("| 300 traces not decided |")
