@@ -1,7 +1,8 @@
 """`python -m tests.bench`: what receiving costs, beside others under the same load in the same minute.
 
 Loads are sent by a process of its own; CPU seconds are the server's alone. The rows "to the ack" are of
-`spanmeter serve` while another process holds assembly's lock; "all told" has assembly in it.
+`spanmeter serve` while another process holds assembly's lock; "all told" counts until all that was sent is decided and
+delivered, to a service that takes everything.
 """
 
 import argparse

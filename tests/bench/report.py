@@ -1,7 +1,7 @@
 """All figures of tests/bench/README.md and of the README anew: `python -m tests.bench.report`.
 
 Measures the usual loads beside the others, assembly and delivery, a steady rate, `convert`, both starts, and growth;
-some 15 minutes, with `--short` a minute and few of them. Prints the tables; with `--write` puts them between the marks
+some 20 minutes, with `--short` a minute and few of them. Prints the tables; with `--write` puts them between the marks
 `<!-- figures … -->` of both files.
 """
 
@@ -74,12 +74,17 @@ SHORT = Extent(
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.report", description=__doc__)
     parser.add_argument("--short", action="store_true", help="few of them, for a look at the form")
+    parser.add_argument("--most", type=int, default=max(SIZES["ledger"]), help="growth to no larger sizes")
     parser.add_argument("--write", action="store_true", help="into README.md and tests/bench/README.md")
     chosen = parser.parse_args()
     extent = SHORT if chosen.short else WHOLE
     rows = _rows(extent)
     others = _others(extent)
-    growth = [row for way, sizes in extent.sizes.items() for row in grown(way, sizes, extent.effort)]
+    growth = [
+        row
+        for way, sizes in extent.sizes.items()
+        for row in grown(way, [size for size in sizes if size <= chosen.most], extent.effort)
+    ]
     parts = parts_of(rows, others, growth)
     for name, lines in parts.items():
         sys.stdout.write(f"{name}\n\n" + "\n".join(lines) + "\n\n")

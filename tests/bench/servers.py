@@ -6,15 +6,18 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spanmeter.demo.stage import clean_environment
-from spanmeter.store.database import WORKER_LOCK_NAME
+from spanmeter.store.database import WORKER_LOCK_NAME, Database
+from spanmeter.store.journal import SqliteJournal
 from spanmeter.store.lock import FileLock
+from spanmeter.store.outbox import SqliteOutbox
 from tests.acceptance.child import free_port, running
 from tests.acceptance.otelcol import require_otelcol
 from tests.acceptance.rotel import require_rotel
+from tests.bench.taking import taking_service
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,10 +43,12 @@ service:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """A running server: the process whose cost counts, and where it listens."""
+    """A running server: the process whose cost counts, and where it listens. `has_settled` tells whether it is done
+    with all that it acknowledged; None where that is all it does."""
 
     pid: int
     ports: Mapping[str, int]
+    has_settled: Callable[[], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,15 +62,21 @@ class Contestant:
 
 def spanmeter(name: str, root: Path, *, assembles: bool) -> Contestant:
     """`spanmeter serve` as it stands in `root`. Without `assembles`, the lock that assembly needs is held by another:
-    what is left is the way from the wire to the acknowledgement."""
+    what is left is the way from the wire to the acknowledgement. With it, events go to a service that takes them."""
 
     @contextmanager
     def start(folder: Path) -> Iterator[Server]:
-        try:
-            with serving(folder, root=root, assembles=assembles) as server:
-                yield server
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)  # a second of large requests is gigabytes
+        with ExitStack() as running_:
+            running_.callback(shutil.rmtree, folder, ignore_errors=True)  # a second of large requests is gigabytes
+            if not assembles:
+                yield running_.enter_context(serving(folder, root=root, assembles=False))
+                return
+            url = running_.enter_context(taking_service())
+            server = running_.enter_context(serving(folder, root=root, settings={"SPANMETER_ENDPOINT": url}))
+            database = Database.open(folder)
+            running_.callback(database.close)
+            journal, outbox = SqliteJournal(database), SqliteOutbox(database)
+            yield replace(server, has_settled=lambda: not journal.depth() and not outbox.depth())
 
     return Contestant(name=name, start=start, is_durable=True)
 

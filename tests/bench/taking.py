@@ -5,8 +5,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from tests.bench.servers import ROOT
+ROOT = Path(__file__).parents[2]
 
 
 class _Taking(socketserver.StreamRequestHandler):
