@@ -8,7 +8,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from spanmeter.store.journal import JournalEntry
 from spanmeter.usage.call import LlmCall, Role, SpanFacts, Usage
 from spanmeter.usage.span import NO_PARENT, AttributeValue, Scope, Span
-from spanmeter.wire.request import DecodedRequest
+from spanmeter.wire.request import DecodedRequest, Rejections
 from tests.unit.wire.bodies import set_attributes
 
 NOW_NS = 1_767_225_600_000_000_000
@@ -125,12 +125,14 @@ def span(
 
 def request(*spans: Span, links: Sequence[bytes] = (), rejected: int = 0) -> DecodedRequest:
     """What a decoder makes of one request."""
+    rejections = Rejections()
+    for _ in range(rejected):
+        rejections.add("a fault")
     return DecodedRequest(
         spans=spans,
         links=b"".join(links),
         span_count=len(spans) + len(links) + rejected,
-        rejected=rejected,
-        rejection=f"{rejected} spans rejected" if rejected else "",
+        rejections=rejections,
     )
 
 

@@ -10,8 +10,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, StatusCode
 
-from spanmeter.usage.span import NO_PARENT, NOTHING_CAPTURED, Attributes, Captured, Scope, Span, Vocabulary
-from spanmeter.usage.trace import NO_PARENT_LINK
+from spanmeter.usage.span import NO_PARENT, NOTHING_CAPTURED, Attributes, Captured, Scope, Span, Vocabulary, pack_link
 from spanmeter.wire.interest import interest_of
 from spanmeter.wire.request import known_time
 
@@ -63,10 +62,10 @@ class Snapshot:
         wanted = self.keys.intersection(attributes)
         says_who_pays = captured.bound is not None and not captured.bound_above
         if not says_who_pays and self._interesting.isdisjoint(wanted):
-            return (
-                context.trace_id.to_bytes(16, "big")
-                + context.span_id.to_bytes(8, "big")
-                + (parent.span_id.to_bytes(8, "big") if parent is not None else NO_PARENT_LINK)
+            return pack_link(
+                context.trace_id.to_bytes(16, "big"),
+                context.span_id.to_bytes(8, "big"),
+                parent.span_id.to_bytes(8, "big") if parent is not None else NO_PARENT,
             )
         return EndedSpan(
             context,

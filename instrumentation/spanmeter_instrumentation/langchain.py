@@ -27,7 +27,7 @@ from opentelemetry.trace import SpanContext, Status, StatusCode, TraceFlags
 
 from spanmeter.binding import OWN_NAMES, Binding, Bound, tenant
 from spanmeter.usage.dialects.provider_names import semconv_provider
-from spanmeter.usage.recognition import find_tenant
+from spanmeter.usage.named import find_tenant
 from spanmeter.usage.span import Captured
 from spanmeter_instrumentation.context import captured
 from spanmeter_instrumentation.plugin import plugin

@@ -4,6 +4,7 @@ import copy
 import random
 import string
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans
@@ -119,7 +120,7 @@ def _add(
     is_llm = scope.scope.name.endswith("openai_v2")
     provider, requested, answered = dice.choice(_MODELS)
     span = scope.spans.add(
-        trace_id=TAG + trace.to_bytes(10, "big"),
+        trace_id=TAG + sha256(trace.to_bytes(8, "big")).digest()[:10],
         span_id=TAG + number.to_bytes(2, "big"),
         parent_span_id=b"" if parent is None else TAG + parent.to_bytes(2, "big"),
         flags=0x101,

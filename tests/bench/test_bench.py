@@ -3,8 +3,8 @@
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from spanmeter.usage.recognition import Recogniser
-from spanmeter.wire.protobuf import decode_protobuf
 from tests.bench.loads import Load, template_of
+from tests.unit.wire.bodies import decode_protobuf
 
 RECOGNISER = Recogniser(tenant_attributes=("tenant.id",))
 

@@ -25,7 +25,7 @@ NAMES = [path.stem for path in sorted(FOLDER.glob("*.zip"))]
 def pieces(case: Case) -> list[Span | bytes]:
     """Every span on its own: with attributes, or as a link."""
     found: list[Span | bytes] = []
-    for request in case.requests():
+    for request in [request.decoded() for request in case.requests()]:
         found += request.spans
         found += [request.links[at : at + LINK_BYTES] for at in range(0, len(request.links), LINK_BYTES)]
     return found

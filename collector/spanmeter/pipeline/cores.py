@@ -17,7 +17,7 @@ from spanmeter.pipeline.intake import journal_entry
 from spanmeter.settings import Settings
 from spanmeter.store.journal import JournalEntry
 from spanmeter.usage.recognition import Recogniser
-from spanmeter.wire.files import Piece, decode_piece
+from spanmeter.wire.files import Piece, decode_piece, placed
 
 BYTES_AT_ONCE = 1 << 20
 """What a core is given at a time: enough to be worth the way, and little enough that few wait in memory."""
@@ -99,7 +99,8 @@ def _recognised(pieces: Sequence[Piece]) -> _Found:
     try:
         for piece in pieces:
             request = decode_piece(piece, vocabulary)
-            entry = journal_entry(request, recogniser, received_ns=_Core.received_ns)
+            with placed(piece):
+                entry = journal_entry(request, recogniser, received_ns=_Core.received_ns)
             entries.append(replace(entry, facts=list(entry.facts)))
     except MalformedError as error:
         return b"", error.message, error.hint

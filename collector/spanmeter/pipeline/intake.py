@@ -12,7 +12,6 @@ from spanmeter.logs import Complaints
 from spanmeter.store.journal import Journal, JournalEntry
 from spanmeter.store.space import Space
 from spanmeter.usage.recognition import Recogniser
-from spanmeter.usage.trace import NO_PARENT_LINK
 from spanmeter.wire.request import DecodedRequest
 
 log = logging.getLogger("spanmeter.intake")
@@ -26,14 +25,17 @@ MOST_TOGETHER = 200
 def journal_entry(
     request: DecodedRequest, recogniser: Recogniser, *, received_ns: int, credential_tenant: str = ""
 ) -> JournalEntry:
-    """What of a request is journalled: facts of the spans that may matter, links of all others."""
-    facts, others = recogniser.pack(request.spans, received_ns=received_ns, credential_tenant=credential_tenant)
-    links = [request.links]
-    links += [span.trace_id + span.span_id + (span.parent_span_id or NO_PARENT_LINK) for span in others]
+    """What of a request is journalled: facts of the spans that may matter, links of all others.
+
+    Raises MalformedError where a span that was not looked into yet is broken.
+    """
+    facts, links = recogniser.pack(
+        request.spans, request.encoded, received_ns=received_ns, credential_tenant=credential_tenant
+    )
     return JournalEntry(
         received_ns=received_ns,
         facts=facts,
-        links=b"".join(links),
+        links=request.links + links,
         spans=request.span_count,
         rejected=request.rejected,
     )

@@ -83,13 +83,10 @@ class SqliteJournal:
             spans += entry.spans
             rejected += entry.rejected
             facts = packed(entry.facts)
-            are_calls = [shape.call is not None for shape in facts.shapes]
-            for number, *_, counts in facts.rows:
-                llm_spans += are_calls[number]
-                if counts is not None:
-                    fresh, cache_read, cache_write, output, reasoning = counts
-                    input_tokens += fresh + cache_read + cache_write
-                    output_tokens += output + reasoning
+            calls, of_input, of_output = facts.totals()
+            llm_spans += calls
+            input_tokens += of_input
+            output_tokens += of_output
             if facts or entry.links:
                 rows.append((entry.received_ns, encoded(facts), entry.links))
         with self._database.transaction() as transaction:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from operator import itemgetter
 
-from spanmeter.usage.call import LlmCall
+from spanmeter.usage.call import LlmCall, Role
 from spanmeter.usage.construct import make_similar_call
 from spanmeter.usage.packing import Counts, counts_of
 from spanmeter.usage.span import Attributes, AttributeValue, Span
@@ -28,12 +28,18 @@ MOST_CHARACTERS = 256
 class Form:
     """What is common to all spans of a form: `call`, without counts and response id where these are each span's own.
 
-    They are found by `read_counts` and under `id_key`, if there are any.
+    They are found by `read_counts` under some of `count_keys`, and under `id_key`, if there are any.
     """
 
     call: LlmCall | None
     read_counts: Callable[[Attributes], Counts | None] | None = None
+    count_keys: frozenset[str] = frozenset()
     id_key: str = ""
+
+    @property
+    def is_call(self) -> bool:
+        """Whether there is a call, and not the run of a tool."""
+        return self.call is not None and self.call.role is not Role.TOOL
 
 
 Recognised = tuple[Form, str, Counts | None]
@@ -113,6 +119,19 @@ class Forms:
             return self._asked(span)
         return form, response_id, counts
 
+    def kept(self, span: Span) -> tuple[Form, frozenset[str], bool] | None:
+        """The form that was kept for spans like this one, the keys whose values make it like that, and whether its name
+        does."""
+        kind = self._kinds.get((span.scope.name, span.scope.version, *span.attributes))
+        if kind is None or kind.is_opaque:
+            return None
+        table = kind.table
+        try:
+            form = table.forms.get(table.place(span))
+        except TypeError:
+            return None
+        return None if form is None else (form, table.keys, table.has_name)
+
     def _asked(self, span: Span) -> Recognised:
         """The rules' own answer, in a form that was made before if there is one."""
         call = self.ask(span)
@@ -160,6 +179,7 @@ def _form(call: LlmCall | None, reads: Reads, span: Span) -> Form | None:
     return Form(
         call=make_similar_call(call, "", None),
         read_counts=reads.reading.prepared(span.attributes.keys()) if reads.reading is not None else None,
+        count_keys=reads.reading.keys() if reads.reading is not None else frozenset(),
         id_key=reads.id_key,
     )
 

@@ -4,9 +4,11 @@ A request of an agent has five hundred spans and a handful of models, tenants an
 of the time to write and a fifth of the bytes.
 """
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import overload
+from operator import itemgetter
+from typing import Final, overload
 
 from spanmeter.usage.call import SpanFacts, Usage
 from spanmeter.usage.construct import make_similar_call, make_similar_facts, make_usage
@@ -15,6 +17,8 @@ Counts = tuple[int, int, int, int, int]
 """The fields of `Usage` in their order."""
 Row = tuple[int, bytes, bytes, bytes, bool | None, int, int, str, str, Counts | None]
 """Number of the shape, trace id, span id, parent's, whether that is remote, start, end, tenant, response id, counts."""
+
+_NO_COUNTS: Final[Counts] = (0, 0, 0, 0, 0)
 
 
 class PackedFacts(Sequence[SpanFacts]):
@@ -64,6 +68,16 @@ class PackedFacts(Sequence[SpanFacts]):
                 None if call is None or call.usage is None else counts_of(call.usage),
             )
         )
+
+    def totals(self) -> tuple[int, int, int]:
+        """LLM spans, and their input and output tokens."""
+        numbers = Counter(map(itemgetter(0), self.rows))
+        calls = sum(times for number, times in numbers.items() if self.shapes[number].call is not None)
+        counts = [counts for counts in map(itemgetter(-1), self.rows) if counts is not None]
+        fresh, cache_read, cache_write, output, reasoning = (
+            map(sum, zip(*counts, strict=True)) if counts else _NO_COUNTS
+        )
+        return calls, fresh + cache_read + cache_write, output + reasoning
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -18,9 +18,17 @@ SPAN_ID_BYTES = 8
 LINK_BYTES = TRACE_ID_BYTES + 2 * SPAN_ID_BYTES
 """A link: trace id, span id and parent's span id, which is zeros for a root."""
 
-# Span.flags, opentelemetry-proto trace.proto, SpanFlags: bit 8 says that bit 9 is set on purpose.
-FLAG_HAS_IS_REMOTE = 0x100
-FLAG_IS_REMOTE = 0x200
+NO_PARENT_LINK = bytes(SPAN_ID_BYTES)
+
+LAST_NS = 2**63 - 1
+"""In the year 2262. A later time is not known: OTLP has 64 bits for it, every store of ours 63."""
+
+PARENT_IS_REMOTE: Final = (None, False, None, True)
+"""By `flags >> 8 & 3`: opentelemetry-proto trace.proto, SpanFlags: bit 8 says that bit 9 is set on purpose."""
+
+
+def pack_link(trace_id: bytes, span_id: bytes, parent_span_id: bytes) -> bytes:
+    return trace_id + span_id + (parent_span_id or NO_PARENT_LINK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from spanmeter.usage.call import Role, SpanFacts
-from spanmeter.usage.span import LINK_BYTES, NO_PARENT, SPAN_ID_BYTES
+from spanmeter.usage.span import LINK_BYTES, NO_PARENT, NO_PARENT_LINK
 
-NO_PARENT_LINK = bytes(SPAN_ID_BYTES)
 _CALL = Role.CALL  # looked up once: in Python 3.11 an enum's member costs a call of a function
 
 

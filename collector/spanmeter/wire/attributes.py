@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from spanmeter.usage.layouts import Token
 from spanmeter.usage.span import AttributeValue
 from spanmeter.wire.messages import KeyValue
 
@@ -10,7 +11,8 @@ _Pair = tuple[str, AttributeValue]
 
 # Short attributes (model, provider, operation, tenant) repeat on span after span of a request; ids, counts and long
 # text do not, but only long text would cost memory to remember.
-_REMEMBERED_BYTES = 128
+REMEMBERED_BYTES = 128
+_MOST_REMEMBERED = 10_000
 
 # Tags: field number << 3 | wire type.
 _KEY = 0x0A
@@ -24,17 +26,18 @@ _MOST_BYTES = 0x7F  # of what has its length in one byte
 class AttributeReader(dict[bytes, _Pair | None]):
     """KeyValue bytes -> (key, value), or None where the key is not in the vocabulary.
 
-    A dict that fills itself, so that an attribute seen before costs one look-up in C. It holds no more than the
-    request it is used for: make one a request. Subscribing raises protobuf's DecodeError where a KeyValue is broken.
+    A dict that fills itself, so that an attribute seen before costs one look-up in C. Subscribing raises protobuf's
+    DecodeError where a KeyValue is broken. Long attributes are not remembered, and all are forgotten now and then.
     """
 
-    __slots__ = ("_fields", "_keys")
+    __slots__ = ("fields", "keys_by_bytes")
 
-    def __init__(self, keys: Mapping[bytes, str], fields: Mapping[bytes, str]) -> None:
-        """`fields` is `key_fields(keys)`."""
+    def __init__(self, keys: Iterable[str]) -> None:
         super().__init__()
-        self._keys = keys
-        self._fields = fields
+        self.keys_by_bytes = {key.encode(): key for key in keys}
+        self.fields = {
+            bytes((_KEY, len(key))) + key: name for key, name in self.keys_by_bytes.items() if len(key) <= _MOST_BYTES
+        }
 
     def read(self, attributes: Iterable[bytes]) -> dict[str, AttributeValue]:
         """The wanted ones among `attributes`. Of equal keys the last wins."""
@@ -42,26 +45,38 @@ class AttributeReader(dict[bytes, _Pair | None]):
 
     def read_long(self, attributes: Iterable[bytes]) -> dict[str, AttributeValue]:
         """As `read`, for spans with long texts: to look one of these up is to hash all its bytes."""
-        pairs = [self[one] if len(one) <= _REMEMBERED_BYTES else self._pair(one) for one in attributes]
+        pairs = [self[one] if len(one) <= REMEMBERED_BYTES else self.pair(one) for one in attributes]
         return dict(filter(None, pairs))
 
     def __missing__(self, key_value: bytes) -> _Pair | None:
-        pair = self._pair(key_value)
-        if len(key_value) <= _REMEMBERED_BYTES:
+        pair = self.pair(key_value)
+        if len(key_value) <= REMEMBERED_BYTES:
+            if len(self) >= _MOST_REMEMBERED:
+                self.clear()
             self[key_value] = pair
         return pair
 
-    def _pair(self, key_value: bytes) -> _Pair | None:
-        """Reads by position what every known encoder writes: key, then value, each length in one byte.
+    def key(self, key_value: bytes) -> str | None:
+        """The key alone, if it is in the vocabulary."""
+        at = key_value[1] + 2 if len(key_value) > 1 else 0
+        key = self.fields.get(key_value[:at])
+        if key is None and not _is_short_key(key_value, at):
+            pair = _parse(key_value, self.keys_by_bytes)
+            return None if pair is None else pair[0]
+        return key
+
+    def pair(self, key_value: bytes) -> _Pair | None:
+        """What subscribing gives, of an attribute that will not come again.
+
+        Reads by position what every known encoder writes: key, then value, each length in one byte.
 
         Strings of up to 125 bytes and integers from 0 to 2,097,151 are read here; all else goes to the parser.
         """
         size = len(key_value)
         at = key_value[1] + 2 if size > 1 else 0  # where the value begins, if the key is first and short
-        key = self._fields.get(key_value[:at])
+        key = self.fields.get(key_value[:at])
         if key is None:
-            is_key_unwanted = 0 < at <= size and key_value[0] == _KEY and at <= _MOST_BYTES + 2
-            pair = None if is_key_unwanted else _parse(key_value, self._keys)
+            pair = None if _is_short_key(key_value, at) else _parse(key_value, self.keys_by_bytes)
         else:
             rest = size - at
             value: AttributeValue = None
@@ -72,13 +87,45 @@ class AttributeReader(dict[bytes, _Pair | None]):
                         value = key_value[at + 4 :].decode("utf-8", "replace")
                 elif kind == _INT_VALUE and rest <= 6:
                     value = _varint(key_value[at + 3 :])
-            pair = _parse(key_value, self._keys) if value is None else (key, value)
+            pair = _parse(key_value, self.keys_by_bytes) if value is None else (key, value)
         return pair
 
 
-def key_fields(keys: Mapping[bytes, str]) -> dict[bytes, str]:
-    """Short keys by field 1 of a KeyValue, with its tag and its length."""
-    return {bytes((_KEY, len(key))) + key: name for key, name in keys.items() if len(key) <= _MOST_BYTES}
+class AttributeTokens(dict[bytes, Token]):
+    """KeyValue bytes -> the attribute itself where its value is compared, its key where only that is, else None.
+
+    Fills itself like `AttributeReader`. Of a broken KeyValue whose key can be read it gives the key.
+    """
+
+    __slots__ = ("_compared", "_reader", "unrepeated")
+
+    def __init__(self, reader: AttributeReader, compared: frozenset[str]) -> None:
+        super().__init__()
+        self._reader = reader
+        self._compared = compared
+        self.unrepeated: set[str] = set()
+        """Keys whose values are not worth remembering, such as those of ids."""
+
+    def __missing__(self, key_value: bytes) -> Token:
+        key = self._reader.key(key_value)
+        token = key_value if key in self._compared else key
+        if len(key_value) <= REMEMBERED_BYTES and key not in self.unrepeated:
+            if len(self) >= _MOST_REMEMBERED:
+                self.clear()
+            self[key_value] = token
+        return token
+
+    def sign(self, attributes: Iterable[bytes]) -> Iterable[Token]:
+        return map(self.__getitem__, attributes)
+
+    def sign_long(self, attributes: Iterable[bytes]) -> Iterable[Token]:
+        """As `sign`, for spans with long texts, see `AttributeReader.read_long`."""
+        return [self[one] if len(one) <= REMEMBERED_BYTES else self.__missing__(one) for one in attributes]
+
+
+def _is_short_key(key_value: bytes, end: int) -> bool:
+    """Whether a key, with its length in one byte, is all that stands before `end`."""
+    return 0 < end <= len(key_value) and key_value[0] == _KEY and end <= _MOST_BYTES + 2
 
 
 def _varint(encoded: bytes) -> int | None:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from spanmeter.errors import MalformedError
+
 _VARINT, _FIXED64, _LENGTH, _GROUP_START, _GROUP_END, _FIXED32 = range(6)
 _MAX_VARINT_BYTES = 10
 _MAX_FIELD = (1 << 29) - 1
@@ -31,6 +33,12 @@ class _Field:
     """Of the contents, where the field has a length."""
     end: int
     has_length: bool
+
+
+def malformed(body: bytes) -> MalformedError:
+    """For a body that protobuf refused. To be raised from None: protobuf's words add nothing, and its error would keep
+    the body alive in a traceback."""
+    return MalformedError(f"not an OTLP protobuf body: {find_fault(body)}")
 
 
 def find_fault(body: bytes) -> str:

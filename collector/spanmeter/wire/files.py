@@ -11,7 +11,7 @@ import re
 import sys
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -66,7 +66,10 @@ class Piece:
 def read_file(path: str, vocabulary: Vocabulary) -> Iterator[DecodedRequest]:
     """The requests of a file, or of standard input if `path` is "-": its pieces, decoded."""
     for piece in read_pieces(path):
-        yield decode_piece(piece, vocabulary)
+        request = decode_piece(piece, vocabulary)
+        with placed(piece):
+            request = request.decoded()
+        yield request
 
 
 def read_pieces(path: str) -> Iterator[Piece]:
@@ -95,8 +98,15 @@ def read_pieces(path: str) -> Iterator[Piece]:
 
 def decode_piece(piece: Piece, vocabulary: Vocabulary) -> DecodedRequest:
     """Metrics and logs in JSON give requests without spans. Raises MalformedError with the file and the place."""
-    try:
+    with placed(piece):
         return (decode_json if piece.is_json else decode_protobuf)(piece.body, vocabulary)
+
+
+@contextmanager
+def placed(piece: Piece) -> Iterator[None]:
+    """A MalformedError from within is given the file and the place: spans may be looked into long after decoding."""
+    try:
+        yield
     except MalformedError as error:
         place = piece.place
         found = re.search(r"\(byte (\d+)\)", error.message) if piece.first_line else None

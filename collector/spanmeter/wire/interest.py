@@ -2,12 +2,11 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 from spanmeter.usage.span import Vocabulary
-from spanmeter.wire.attributes import key_fields
+from spanmeter.wire.attributes import AttributeReader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,14 +15,13 @@ class Interest:
 
     `keys` make a span interesting: those that contain a marker. The vocabulary's others (`service.name`) are kept
     where they are found, and alone are no reason to keep a span. `pattern` matches somewhere in the protobuf form of
-    every span with one of `keys`, and of few others. `encoded_keys` are all keys, wanted on spans and resources, and
-    `key_fields` these as protobuf writes them.
+    every span with one of `keys`, and of few others. `reader` reads attributes with any of the keys, on spans and on
+    resources.
     """
 
     keys: frozenset[str]
     pattern: re.Pattern[bytes]
-    encoded_keys: Mapping[bytes, str]
-    key_fields: Mapping[bytes, str]
+    reader: AttributeReader
 
 
 @lru_cache(maxsize=8)
@@ -33,12 +31,10 @@ def interest_of(vocabulary: Vocabulary) -> Interest:
         for key in vocabulary.keys
         if any(marker in key for marker in vocabulary.markers)
     }
-    encoded_keys = {key.encode(): key for key in vocabulary.keys}
     return Interest(
         keys=frozenset(key for key in vocabulary.keys if any(marker in key for marker in vocabulary.markers)),
         pattern=_pattern({start.encode() for start in starts}),
-        encoded_keys=encoded_keys,
-        key_fields=key_fields(encoded_keys),
+        reader=AttributeReader(vocabulary.keys),
     )
 
 

@@ -12,17 +12,18 @@ from msgspec.json import Decoder
 
 from spanmeter.errors import MalformedError
 from spanmeter.usage.span import (
-    FLAG_HAS_IS_REMOTE,
-    FLAG_IS_REMOTE,
     NO_PARENT,
+    NO_PARENT_LINK,
+    PARENT_IS_REMOTE,
     Attributes,
     AttributeValue,
     Scope,
     Span,
     Vocabulary,
+    pack_link,
 )
 from spanmeter.wire.interest import Interest, interest_of
-from spanmeter.wire.request import ZERO_SPAN_ID, DecodedRequest, Rejections, id_fault, known_time
+from spanmeter.wire.request import DecodedRequest, Rejections, id_fault, known_time
 
 _Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 _UnixNano = Annotated[int, Meta(ge=0)]
@@ -162,15 +163,14 @@ def _decode(request: _Request, interest: Interest, keys: frozenset[str]) -> Deco
                 if isinstance(span, str):
                     rejections.add(span)
                 elif interest.keys.isdisjoint(span.attributes):
-                    links.append(span.trace_id + span.span_id + (span.parent_span_id or ZERO_SPAN_ID))
+                    links.append(pack_link(span.trace_id, span.span_id, span.parent_span_id))
                 else:
                     spans.append(span)
     return DecodedRequest(
         spans=spans,
         links=b"".join(links),
         span_count=span_count,
-        rejected=rejections.count,
-        rejection=rejections.message,
+        rejections=rejections,
     )
 
 
@@ -189,8 +189,8 @@ def _span(raw: _Span, keys: frozenset[str], resource: Attributes, scope: Scope) 
     return Span(
         trace_id=trace_id,
         span_id=span_id,
-        parent_span_id=NO_PARENT if parent_id == ZERO_SPAN_ID else parent_id,
-        parent_is_remote=bool(flags & FLAG_IS_REMOTE) if flags & FLAG_HAS_IS_REMOTE else None,
+        parent_span_id=NO_PARENT if parent_id == NO_PARENT_LINK else parent_id,
+        parent_is_remote=PARENT_IS_REMOTE[flags >> 8 & 3],
         name=raw.name or "",
         start_ns=known_time(raw.start_time_unix_nano or 0),
         end_ns=known_time(raw.end_time_unix_nano or 0),

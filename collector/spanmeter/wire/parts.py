@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from spanmeter.errors import MalformedError
 
 PART_BYTES = 2 << 20
-"""A body of no more is left whole; a part ends with the entry that makes it as large."""
+"""A body of no more is left whole; a part ends with the entry that makes it as large, which may be as large itself."""
 MOST_ENTRY_BYTES = 128 << 20
 """Of one span, or of what all spans of a resource or a scope share."""
 

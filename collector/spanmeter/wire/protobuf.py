@@ -6,31 +6,16 @@ of interest and a copy of their ids.
 
 from collections.abc import Sequence
 from itertools import compress
-from typing import Any
+from struct import Struct
 
 from google.protobuf.message import DecodeError
 
-from spanmeter.errors import MalformedError
-from spanmeter.usage.construct import make_span
-from spanmeter.usage.span import (
-    FLAG_HAS_IS_REMOTE,
-    FLAG_IS_REMOTE,
-    NO_PARENT,
-    AttributeValue,
-    Scope,
-    Span,
-    Vocabulary,
-)
+from spanmeter.usage.span import NO_PARENT, NO_PARENT_LINK, Vocabulary, pack_link
 from spanmeter.wire import messages
-from spanmeter.wire.attributes import AttributeReader
-from spanmeter.wire.fault import find_fault
+from spanmeter.wire.encoded import EncodedSpans, Resource
+from spanmeter.wire.fault import malformed
 from spanmeter.wire.interest import Interest, interest_of
-from spanmeter.wire.request import LAST_NS, ZERO_SPAN_ID, DecodedRequest, Rejections, id_fault
-
-_ERROR_CODE = 2  # Status.StatusCode.STATUS_CODE_ERROR
-_ERROR_STATUS = b"\x18\x02"  # a Status with that code and no message
-
-_LONG_BYTES = 2048  # a span with more of them has long texts
+from spanmeter.wire.request import ZERO_TRACE_ID, DecodedRequest, Rejections, id_fault
 
 # How every known encoder begins a span: trace_id, span_id, then trace_state and parent_span_id where there are any.
 _TRACE_ID_TAG = b"\n\x10"
@@ -42,33 +27,32 @@ _ROOT_HEAD_BYTES = 28
 _HEAD_BYTES = 38
 _TAG_COLUMNS = ((29, 0x08), (28, _PARENT_BYTE), (19, 0x08), (18, 0x12), (1, 0x10), (0, 0x0A))
 
+_LINK = Struct("16s8s8s")
+
 
 def decode_protobuf(body: bytes, vocabulary: Vocabulary) -> DecodedRequest:
     """Decodes an ExportTraceServiceRequest, or TracesData, which has the same bytes.
 
-    Text that is not UTF-8 is kept with U+FFFD in place of what cannot be read. Spans without a key of interest, and
-    attributes without a wanted key, are passed over unparsed: a fault inside them goes unnoticed.
+    Text that is not UTF-8 is kept with U+FFFD in place of what cannot be read. Spans without a key of interest are
+    passed over unparsed: a fault inside them goes unnoticed. The others are left encoded, see `DecodedRequest`.
 
-    Raises MalformedError, naming the byte, where the body or a span that had to be parsed is broken.
+    Raises MalformedError, naming the byte, where the body is broken; so does looking into a span that is.
     """
     try:
         return _decode(body, interest_of(vocabulary))
     except DecodeError:
-        # From None: protobuf's words add nothing, and its error would keep the body alive in a traceback.
-        raise MalformedError(f"not an OTLP protobuf body: {find_fault(body)}") from None
+        raise malformed(body) from None
 
 
 def _decode(body: bytes, interest: Interest) -> DecodedRequest:
     request = messages.Request.FromString(body)
     is_quiet = interest.pattern.search(body) is None
-    attributes = AttributeReader(interest.encoded_keys, interest.key_fields)
     rejections = Rejections()
-    spans: list[Span] = []
-    links: list[bytes] = []
+    encoded: list[EncodedSpans] = []
     passed: list[bytes] = []
     span_count = 0
     for resource_spans in request.resource_spans:
-        resource: dict[str, AttributeValue] | None = None
+        resource = Resource(resource_spans.resource, interest.reader)
         for scope_spans in resource_spans.scope_spans:
             raw_spans = scope_spans.spans
             span_count += len(raw_spans)
@@ -80,57 +64,11 @@ def _decode(body: bytes, interest: Interest) -> DecodedRequest:
             marked = list(compress(raw_spans, found))
             if len(marked) < len(raw_spans):
                 passed.extend([raw for raw, match in zip(raw_spans, found, strict=True) if match is None])
-            if not marked:
-                continue
-            if resource is None:
-                resource = attributes.read(resource_spans.resource.attributes)
-            scope = _scope(scope_spans.scope)
-            for raw in marked:
-                message = messages.Span.FromString(raw)
-                trace_id, span_id, parent_id = message.trace_id, message.span_id, message.parent_span_id
-                if fault := id_fault(trace_id, span_id, parent_id):
-                    rejections.add(fault)
-                    continue
-                read = attributes.read if len(raw) < _LONG_BYTES else attributes.read_long
-                own = read(message.attributes)
-                if interest.keys.isdisjoint(own):
-                    links.append(trace_id + span_id + (parent_id or ZERO_SPAN_ID))
-                    continue
-                flags = message.flags
-                start_ns, end_ns = message.start_time_unix_nano, message.end_time_unix_nano
-                spans.append(
-                    make_span(
-                        trace_id,
-                        span_id,
-                        NO_PARENT if parent_id == ZERO_SPAN_ID else parent_id,
-                        bool(flags & FLAG_IS_REMOTE) if flags & FLAG_HAS_IS_REMOTE else None,
-                        message.name.decode("utf-8", "replace"),
-                        start_ns if start_ns <= LAST_NS else 0,
-                        end_ns if end_ns <= LAST_NS else 0,
-                        _is_error(message.status),
-                        own,
-                        resource,
-                        scope,
-                    )
-                )
-    links.append(_pack_links(passed, rejections))
+            if marked:
+                encoded.append(EncodedSpans(body, interest, resource, scope_spans.scope, marked, rejections))
     return DecodedRequest(
-        spans=spans,
-        links=b"".join(links),
-        span_count=span_count,
-        rejected=rejections.count,
-        rejection=rejections.message,
+        encoded=encoded, links=_pack_links(passed, rejections), span_count=span_count, rejections=rejections
     )
-
-
-def _scope(message: Any) -> Scope:
-    return Scope(name=message.name.decode("utf-8", "replace"), version=message.version.decode("utf-8", "replace"))
-
-
-def _is_error(status: bytes) -> bool:
-    if not status:
-        return False
-    return status == _ERROR_STATUS or messages.Status.FromString(status).code == _ERROR_CODE
 
 
 def _pack_links(spans: Sequence[bytes], rejections: Rejections) -> bytes:
@@ -144,11 +82,19 @@ def _pack_links(spans: Sequence[bytes], rejections: Rejections) -> bytes:
         for column, _ in _TAG_COLUMNS:
             del links[column::stride]
             stride -= 1
-    if not is_plain or ZERO_SPAN_ID in links:
+    if not is_plain or (NO_PARENT_LINK in links and _has_zero_id(links)):
         return b"".join([_link(span, rejections) for span in spans])
     if count < len(spans):
         links += b"".join([_link(span, rejections) for span in spans if span[28:30] != _PARENT_TAG])
     return bytes(links)
+
+
+def _has_zero_id(links: bytearray) -> bool:
+    """Zeros may also be half of a trace id, where that was made of 64 bits."""
+    return any(
+        NO_PARENT_LINK in (span_id, parent_id) or trace_id == ZERO_TRACE_ID
+        for trace_id, span_id, parent_id in _LINK.iter_unpack(links)
+    )
 
 
 def _link(span: bytes, rejections: Rejections) -> bytes:
@@ -158,7 +104,7 @@ def _link(span: bytes, rejections: Rejections) -> bytes:
     if fault:
         rejections.add(fault)
         return b""
-    return trace_id + span_id + (parent_id or ZERO_SPAN_ID)
+    return pack_link(trace_id, span_id, parent_id)
 
 
 def _ids_by_position(span: bytes) -> tuple[bytes, bytes, bytes] | None:

@@ -2,44 +2,21 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
-from spanmeter.usage.span import SPAN_ID_BYTES, TRACE_ID_BYTES, Span
+from spanmeter.usage.layouts import EncodedSpans
+from spanmeter.usage.span import LAST_NS, NO_PARENT_LINK, SPAN_ID_BYTES, TRACE_ID_BYTES, Span, pack_link
 
 ZERO_TRACE_ID = bytes(TRACE_ID_BYTES)
-ZERO_SPAN_ID = bytes(SPAN_ID_BYTES)
-
-LAST_NS = 2**63 - 1
-"""In the year 2262. A later time is not known: OTLP has 64 bits for it, every store of ours 63."""
 
 _REASONS_NAMED = 3  # a message has to fit a log line, however many ways of being wrong a sender finds
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecodedRequest:
-    """One OTLP request, or one message of a file.
-
-    `spans` carry at least one of the vocabulary's keys that contain a marker among their own attributes (their
-    resource's do not count, nor do keys without a marker, though these are kept where a span has both).
-    `links` has every other valid span as trace id, span id and parent's span id (zeros on a root span), LINK_BYTES
-    each, end to end and in no order. `span_count` is all that were sent: len(spans) + len(links) / LINK_BYTES +
-    rejected. `rejection` says how many were rejected and why; it is empty where none was.
-    """
-
-    spans: Sequence[Span] = ()
-    links: bytes = b""
-    span_count: int = 0
-    rejected: int = 0
-    rejection: str = ""
-
-
+@dataclass(slots=True)
 class Rejections:
     """Counts the spans of one request that cannot be taken. Their ids and contents are not kept."""
 
-    __slots__ = ("_reasons",)
-
-    def __init__(self) -> None:
-        self._reasons: Counter[str] = Counter()
+    _reasons: Counter[str] = field(default_factory=Counter)
 
     def add(self, reason: str) -> None:
         self._reasons[reason] += 1
@@ -62,6 +39,47 @@ class Rejections:
         return f"{total} span{'' if total == 1 else 's'} rejected: {', '.join(words)}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodedRequest:
+    """One OTLP request, or one message of a file.
+
+    `spans` carry at least one of the vocabulary's keys that contain a marker among their own attributes (their
+    resource's do not count, nor do keys without a marker, though these are kept where a span has both). `encoded` are
+    spans that may be like that, and were not looked into: whoever does so adds to `rejections`; `decoded` is one.
+    `links` has every other valid span as trace id, span id and parent's span id (zeros on a root span), LINK_BYTES
+    each, end to end and in no order. `span_count` is all that were sent.
+    """
+
+    spans: Sequence[Span] = ()
+    encoded: Sequence[EncodedSpans] = ()
+    links: bytes = b""
+    span_count: int = 0
+    rejections: Rejections = field(default_factory=Rejections)
+
+    @property
+    def rejected(self) -> int:
+        return self.rejections.count
+
+    @property
+    def rejection(self) -> str:
+        """How many were rejected, and why; empty where none was."""
+        return self.rejections.message
+
+    def decoded(self) -> "DecodedRequest":
+        """The same with nothing left in `encoded`. Raises MalformedError, naming the byte."""
+        spans, links = [*self.spans], [self.links]
+        for group in self.encoded:
+            scope = group.scope
+            with group.reading():
+                for row in group.rows():
+                    span = group.decoded(row, scope)
+                    if span is not None:
+                        spans.append(span)
+                    else:
+                        links.append(pack_link(*row[:3]))
+        return replace(self, spans=spans, encoded=(), links=b"".join(links))
+
+
 def id_fault(trace_id: bytes, span_id: bytes, parent_span_id: bytes) -> str:
     """Why a span with these ids cannot be taken; empty if it can. The parent's may be empty or all zero: no parent."""
     if len(trace_id) != TRACE_ID_BYTES:
@@ -72,7 +90,7 @@ def id_fault(trace_id: bytes, span_id: bytes, parent_span_id: bytes) -> str:
         return f"parent_span_id of {len(parent_span_id)} bytes instead of {SPAN_ID_BYTES}"
     if trace_id == ZERO_TRACE_ID:
         return "trace_id all zero"
-    if span_id == ZERO_SPAN_ID:
+    if span_id == NO_PARENT_LINK:
         return "span_id all zero"
     return ""
 

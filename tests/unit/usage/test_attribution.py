@@ -7,7 +7,8 @@ from spanmeter.binding import Bound, bound
 from spanmeter.usage.attribution import Attribution, Where, attribute
 from spanmeter.usage.call import SpanFacts
 from spanmeter.usage.decision import DecisionRules, decide
-from spanmeter.usage.recognition import BOUND_KEY, Recogniser
+from spanmeter.usage.facts import BOUND_KEY
+from spanmeter.usage.recognition import Recogniser
 from spanmeter.usage.span import AttributeValue, Captured
 from spanmeter.usage.trace import Trace
 from tests.spans import carrier, facts, llm_call, span, trace_id

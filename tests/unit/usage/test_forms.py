@@ -58,7 +58,7 @@ def with_attributes(span: Span, **changed: AttributeValue) -> Span:
 @pytest.mark.parametrize("case", CASES[::7], ids=lambda case: case.name)
 def test_the_corpus(case: Case) -> None:
     remembering = recogniser()
-    spans = [span for request in case.requests() for span in request.spans]
+    spans = [span for request in case.requests() for span in request.decoded().spans]
     counted: list[Span] = []
     for span in spans:
         numbers = {key: value for key, value in span.attributes.items() if type(value) is int}

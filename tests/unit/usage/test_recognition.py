@@ -4,7 +4,8 @@ import msgspec
 import pytest
 
 from spanmeter.usage.call import SpanFacts
-from spanmeter.usage.recognition import Recogniser, find_tenant
+from spanmeter.usage.named import find_tenant
+from spanmeter.usage.recognition import Recogniser
 from spanmeter.usage.span import AttributeValue
 from tests.spans import span
 

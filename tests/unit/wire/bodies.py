@@ -11,6 +11,8 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as ProtoSpan
 
 from spanmeter.usage.span import AttributeValue, Vocabulary
+from spanmeter.wire import protobuf
+from spanmeter.wire.request import DecodedRequest
 
 VOCABULARY = Vocabulary(
     keys=frozenset(
@@ -75,6 +77,11 @@ def set_value(target: AnyValue, value: AttributeValue) -> None:
             target.array_value.SetInParent()
             for item in value:
                 set_value(target.array_value.values.add(), item)
+
+
+def decode_protobuf(body: bytes, vocabulary: Vocabulary = VOCABULARY) -> DecodedRequest:
+    """With nothing left encoded."""
+    return protobuf.decode_protobuf(body, vocabulary).decoded()
 
 
 def to_json(message: ExportTraceServiceRequest) -> bytes:

@@ -114,7 +114,7 @@ def test_other_content_types_are_unsupported(content_type: str) -> None:
 def test_both_encodings_decode() -> None:
     message, spans = request()
     add_span(spans, {"tenant.id": "acme"})
-    one = decode(message.SerializeToString(), "application/x-protobuf", VOCABULARY)
+    one = decode(message.SerializeToString(), "application/x-protobuf", VOCABULARY).decoded()
     other = decode(to_json(message), "application/json; charset=utf-8", VOCABULARY)
     assert one == other
     assert len(one.spans) == 1

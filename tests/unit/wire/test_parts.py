@@ -12,8 +12,7 @@ from spanmeter.errors import MalformedError
 from spanmeter.usage.span import Span
 from spanmeter.wire import parts as parts_module
 from spanmeter.wire.parts import parts
-from spanmeter.wire.protobuf import decode_protobuf
-from tests.unit.wire.bodies import VOCABULARY, add_span, set_attributes
+from tests.unit.wire.bodies import VOCABULARY, add_span, decode_protobuf, set_attributes
 
 SCOPES = st.lists(st.lists(st.integers(0, 300), max_size=5), max_size=4)
 
@@ -46,7 +45,7 @@ def test_the_parts_say_what_the_body_says(resources: list[list[list[int]]], part
     body = body_of(resources)
     found = cut(body, part_bytes)
     assert spans_of(*found) == spans_of(body)
-    assert all(len(part) < part_bytes + 1_000 for part in found)
+    assert all(len(part) < 2 * part_bytes + 1_000 for part in found)
 
 
 @given(resources=st.lists(SCOPES, min_size=1, max_size=3), share=st.floats(0, 1))

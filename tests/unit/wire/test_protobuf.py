@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from spanmeter.errors import MalformedError
 from spanmeter.usage.span import AttributeValue, Scope, Span, Vocabulary
-from spanmeter.wire.protobuf import decode_protobuf
-from tests.unit.wire.bodies import PARENT_ID, SPAN_ID, TRACE_ID, VOCABULARY, add_span, request
+from tests.unit.wire.bodies import PARENT_ID, SPAN_ID, TRACE_ID, VOCABULARY, add_span, decode_protobuf, request
 
 LONG_KEY = max(VOCABULARY.keys, key=len)
 

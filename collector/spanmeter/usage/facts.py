@@ -1,0 +1,322 @@
+"""The facts of a request's spans: what a form and the tenant's name come to, the span's place, its dimensions."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from spanmeter.binding import NOTHING
+from spanmeter.usage.call import LlmCall, SpanFacts
+from spanmeter.usage.encodable import is_encodable, mended, mended_text
+from spanmeter.usage.forms import Form, Forms
+from spanmeter.usage.layouts import (
+    CODE_BYTES,
+    NO_PAIR,
+    EncodedRow,
+    EncodedSpans,
+    KnownScope,
+    KnownScopes,
+    Layout,
+    Reader,
+    Signature,
+    picker,
+)
+from spanmeter.usage.named import NOBODY, Named, Tenants, find_tenant
+from spanmeter.usage.packing import PackedFacts
+from spanmeter.usage.span import (
+    LAST_NS,
+    NOTHING_CAPTURED,
+    PARENT_IS_REMOTE,
+    Attributes,
+    AttributeValue,
+    Captured,
+    Scope,
+    Span,
+    pack_link,
+)
+
+SERVICE_KEYS = ("service.name", "service.instance.id")
+# Ids of sessions, users and agents (semconv registry: session, user, enduser, gen-ai; OpenInference and Langfuse use
+# them too): never a tenant by themselves, but what a person can assign parked calls by.
+HINT_KEYS = ("session.id", "user.id", "enduser.id", "gen_ai.conversation.id", "gen_ai.agent.id", "gen_ai.agent.name")
+BOUND_KEY = "bound in code"
+"""Where a key would stand for a tenant that an attribute names."""
+
+_Pairs = tuple[tuple[str, str], ...]
+
+
+class Remembered:
+    """What was found out before, about spans, tenants and resources alike: nothing here changes any answer."""
+
+    def __init__(
+        self, ask: Callable[[Span], LlmCall | None], tenant_entries: Sequence[str], dimensions: Mapping[str, str]
+    ) -> None:
+        self.tenant_entries = tenant_entries
+        self.dimensions = dimensions
+        self.forms = Forms(ask)
+        self.tenants = Tenants(tenant_entries)
+        self.origins = _Origins(tenant_entries)
+        self.scopes = KnownScopes()
+
+
+class FactsMaker:
+    """Gathers in `found` what the spans of one request come to."""
+
+    def __init__(self, remembered: Remembered, *, received_ns: int, credential_tenant: str) -> None:
+        self.found = PackedFacts()
+        self._remembered = remembered
+        self._received_ns = received_ns
+        self._credential_tenant = credential_tenant
+
+    def add(self, span: Span) -> bool:
+        """False if it has no facts."""
+        remembered = self._remembered
+        form, response_id, counts = remembered.forms.recognise(span)
+        if not form.is_call:
+            response_id, counts = "", None
+        named = remembered.tenants.find(span.attributes)
+        captured = span.captured
+        carried = NOBODY
+        if captured:
+            if not form.is_call and captured.bound_above:
+                captured = NOTHING_CAPTURED  # what is above says it already
+            bound = captured.bound or NOTHING
+            if named is NOBODY and bound.tenant:
+                named = Named(tenant=bound.tenant, key=BOUND_KEY)
+            if form.is_call:
+                carried = find_tenant(captured.baggage, remembered.tenant_entries)
+            else:
+                captured = NOTHING_CAPTURED
+        number = self._number(
+            form,
+            span.scope.name,
+            span.resource,
+            named=named,
+            carried=carried,
+            dimensions=self._dimensions(span.attributes, span.resource, captured),
+            hints=_hints(span.attributes) if form.is_call and not named.tenant else (),
+        )
+        if number is None:
+            return False
+        self.found.rows.append(
+            (
+                number,
+                span.trace_id,
+                span.span_id,
+                span.parent_span_id,
+                span.parent_is_remote,
+                span.start_ns,
+                span.end_ns or span.start_ns or self._received_ns,
+                named.tenant,
+                response_id if response_id.isascii() else mended_text(response_id),
+                counts,
+            )
+        )
+        return True
+
+    def add_encoded(self, spans: EncodedSpans) -> list[bytes]:
+        """The links of those that have no facts. Raises MalformedError."""
+        scope = spans.scope
+        known = self._remembered.scopes.of(spans, scope)
+        links: list[bytes] = []
+        unknown = 0
+        with spans.reading() as reader:
+            for row, signature in self._add_by_layout(spans, scope, known, reader, links):
+                unknown += 1
+                span = spans.decoded(row, scope)
+                if span is None or not self.add(span):
+                    links.append(pack_link(*row[:3]))
+                if span is not None and signature:
+                    self._learn(spans, span, known, row, signature, reader)
+        known.met += len(spans) - unknown
+        return links
+
+    def _add_by_layout(
+        self, spans: EncodedSpans, scope: Scope, known: KnownScope, reader: Reader, links: list[bytes]
+    ) -> Iterator[tuple[EncodedRow, Signature]]:
+        """Adds the spans whose layout is known; gives the others, with the signature if that is worth knowing."""
+        if known.is_opaque:
+            yield from ((row, ()) for row in spans.rows())
+            return
+        sign = known.tokens.sign_long if spans.has_long_texts else known.tokens.sign
+        layouts, tenants, has_name, received_ns = known.layouts, known.tenants, known.has_name, self._received_ns
+        read, pair, append = reader.__getitem__, reader.pair, self.found.rows.append
+        numbers: dict[Layout, int | None] = {}
+        for row in spans.rows():
+            trace_id, span_id, parent_span_id, message = row
+            attributes = message.attributes[:]
+            signature = (message.status, message.name if has_name else b"", *sign(attributes))
+            layout = layouts.get(signature)
+            if layout is None:
+                yield row, signature
+                continue
+            tenant, response_id, counts = "", "", None
+            if layout.tenant_at >= 0:
+                tenant = tenants.get(attributes[layout.tenant_at]) or known.tenant(layout, attributes, reader)
+            if layout.id_at >= 0:
+                _, own_id = pair(attributes[layout.id_at]) or NO_PAIR
+                response_id = own_id if isinstance(own_id, str) and own_id.isascii() else ""
+            if layout.read_counts is not None:
+                counts = layout.read_counts(dict(filter(None, map(read, layout.pick_counts(attributes)))))
+            if (
+                (not tenant and layout.tenant_at >= 0)
+                or (not response_id and layout.id_at >= 0)
+                or (counts is None and layout.read_counts is not None)
+            ):
+                yield row, ()
+                continue
+            number = numbers.get(layout, -1)
+            if number == -1:
+                number = numbers[layout] = self._number(
+                    layout.form,
+                    scope.name,
+                    spans.resource(),
+                    named=layout.named,
+                    dimensions=self._dimensions(layout.attributes, spans.resource(), NOTHING_CAPTURED),
+                )
+            if number is None:
+                links.append(pack_link(trace_id, span_id, parent_span_id))
+                continue
+            start_ns, end_ns = message.start_time_unix_nano, message.end_time_unix_nano
+            start_ns = start_ns if start_ns <= LAST_NS else 0
+            end_ns = end_ns if end_ns <= LAST_NS else 0
+            append(
+                (
+                    number,
+                    trace_id,
+                    span_id,
+                    parent_span_id,
+                    PARENT_IS_REMOTE[message.flags >> 8 & 3],
+                    start_ns,
+                    end_ns or start_ns or received_ns,
+                    tenant,
+                    response_id,
+                    counts,
+                )
+            )
+
+    def _learn(
+        self, spans: EncodedSpans, span: Span, known: KnownScope, row: EncodedRow, signature: Signature, reader: Reader
+    ) -> None:
+        """Keep the layout of a span that was just added, if others can be told to be like it."""
+        remembered = self._remembered
+        message = row[3]
+        if len(message.status) > CODE_BYTES:
+            return
+        known.miss()
+        kept = remembered.forms.kept(span)
+        if kept is None:
+            return
+        form, keys, has_name = kept
+        has_name = has_name or known.has_name
+        compared = known.compared.union(keys, span.attributes.keys() & remembered.dimensions.values())
+        if compared != known.compared or has_name != known.has_name:
+            remembered.scopes.begin_anew(spans, span.scope, compared=compared, has_name=has_name)
+            return
+        named, tenant_at = NOBODY, -1
+        places = {key: at for at, one in enumerate(message.attributes) if (key := reader.key(one)) is not None}
+        entries = [entry for entry in remembered.tenant_entries if entry.partition("#")[0] in places]
+        if entries:
+            named = remembered.tenants.find(span.attributes)
+            if not named.tenant or named.key != entries[0] or "#" in named.key:
+                return  # which entry names one depends on values
+            tenant_at = places[named.key]
+        elif form.is_call and not places.keys().isdisjoint(HINT_KEYS):
+            return
+        if form.id_key:
+            known.tokens.unrepeated.add(form.id_key)
+        known.layouts[signature] = Layout(
+            form=form,
+            attributes=span.attributes,
+            named=replace(named, tenant=""),
+            tenant_at=tenant_at,
+            id_at=places[form.id_key] if form.is_call and form.id_key else -1,
+            pick_counts=picker([places[key] for key in form.count_keys if key in places]),
+            read_counts=form.read_counts if form.is_call else None,
+        )
+
+    def _number(
+        self,
+        form: Form,
+        scope: str,
+        resource: Attributes,
+        *,
+        named: Named,
+        carried: Named = NOBODY,
+        dimensions: _Pairs = (),
+        hints: _Pairs = (),
+    ) -> int | None:
+        """Of the shape in `found`; None where there is nothing to say about a span."""
+        if form.call is None and named.key == "" and not dimensions:
+            return None
+        origin = self._remembered.origins.of(resource)
+        carried_key = carried.key if carried.tenant else ""
+        key = (form, origin, scope, named.key, named.unusable, carried.tenant, carried_key, dimensions, hints)
+        number = self.found.number(key)
+        if number is None:
+            shape = SpanFacts(
+                trace_id=b"",
+                span_id=b"",
+                scope=scope,
+                service=origin.service,
+                tenant_key=named.key,
+                unusable_tenants=named.unusable,
+                baggage_tenant=carried.tenant,
+                baggage_tenant_key=carried_key,
+                resource_tenant=origin.named.tenant,
+                resource_tenant_key=origin.named.key,
+                resource_unusable_tenants=origin.named.unusable,
+                credential_tenant=self._credential_tenant,
+                dimensions=dimensions,
+                hints=hints,
+                is_tool=form.call is not None and not form.is_call,
+                call=form.call if form.is_call else None,
+            )
+            number = self.found.add_shape(key, shape if is_encodable(shape) else mended(shape))
+        return number
+
+    def _dimensions(self, attributes: Attributes, resource: Attributes, captured: Captured) -> _Pairs:
+        """Of each name the first that is there: the span's attribute, what is bound in code, baggage, the resource's
+        attribute."""
+        if not self._remembered.dimensions and not captured:
+            return ()
+        found = dict((captured.bound or NOTHING).dimensions)
+        for name, key in self._remembered.dimensions.items():
+            places = (attributes,) if name in found else (attributes, captured.baggage, resource)
+            shown = next((text for place in places if (text := _shown(place.get(key))) is not None), None)
+            if shown is not None:
+                found[name] = shown
+        return tuple(found.items())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Origin:
+    """What a resource says. `service` is its name and instance."""
+
+    service: str
+    named: Named
+
+
+class _Origins:
+    """The last resource, which all spans of a request share as one object."""
+
+    def __init__(self, entries: Sequence[str]) -> None:
+        self._entries = entries
+        self._last: tuple[Attributes | None, _Origin] = (None, _Origin(service="", named=NOBODY))
+
+    def of(self, resource: Attributes) -> _Origin:
+        known, origin = self._last
+        if known is not resource:
+            service = "/".join([str(resource.get(key, "")) for key in SERVICE_KEYS])
+            origin = _Origin(service=service, named=find_tenant(resource, self._entries))
+            self._last = resource, origin
+        return origin
+
+
+def _hints(attributes: Attributes) -> _Pairs:
+    found = ((key, _shown(attributes[key])) for key in HINT_KEYS if key in attributes)
+    return tuple((key, shown) for key, shown in found if shown)
+
+
+def _shown(value: AttributeValue) -> str | None:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, str | int | float) else None

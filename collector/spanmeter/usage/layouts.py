@@ -1,0 +1,162 @@
+"""Encoded spans recognised by their layout, without decoding what they have in common.
+
+Spans of one scope are of one layout if their attributes stand in the same order, with the same bytes wherever a rule
+ever looked. They differ in what stands in a row of `PackedFacts`, and in what nobody reads: a span costs one look-up
+for each attribute, in C, and a handful of values. The first one of a layout is decoded and recognised as any other;
+what is learnt from it nobody has to declare, see `forms`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any, Final, Protocol
+
+from spanmeter.usage.forms import Form
+from spanmeter.usage.named import NOBODY, Named, find_tenant
+from spanmeter.usage.packing import Counts
+from spanmeter.usage.span import Attributes, AttributeValue, Scope, Span
+
+MOST_SCOPES = 64
+MOST_LAYOUTS = 1_000
+"""Of one scope. If fewer spans than `_WORTH` times as many were recognised by theirs while so many were not, too many
+have a layout of their own, and all are decoded from then on."""
+_WORTH = 4
+MOST_TENANTS = 10_000
+
+Token = bytes | str | None
+"""Of an attribute: itself where its value is compared, its key where only that is, None where nobody wants it."""
+
+EncodedRow = tuple[bytes, bytes, bytes, Any]
+"""Trace id, span id, parent's id (empty for none), and what is not looked into: an object with `attributes`, encoded
+each, `status` and `name`, encoded, `flags`, `start_time_unix_nano`, `end_time_unix_nano`."""
+
+Signature = tuple[Token, ...]
+"""Of a span: status, name where a rule ever looked at it, and its attributes' tokens."""
+
+CODE_BYTES = 2
+"""Of a status with a code and no message; messages are a span's own, mostly."""
+
+_Pair = tuple[str, AttributeValue]
+NO_PAIR: Final[_Pair] = ("", None)
+
+
+class Reader(Protocol):
+    """From an encoded attribute to its key and value, if the vocabulary has the key."""
+
+    def __getitem__(self, attribute: bytes) -> _Pair | None:
+        """For what may come again."""
+
+    def pair(self, attribute: bytes) -> _Pair | None:
+        """For what will not."""
+
+    def key(self, attribute: bytes) -> str | None: ...
+
+
+class Tokens(Protocol):
+    """Attributes to tokens, for a fixed set of keys whose values are compared. `unrepeated`: keys of ids."""
+
+    unrepeated: set[str]
+
+    def sign(self, attributes: Sequence[bytes]) -> Iterable[Token]: ...
+
+    def sign_long(self, attributes: Sequence[bytes]) -> Iterable[Token]:
+        """The same, for attributes some of which are long."""
+
+
+class EncodedSpans(Protocol):
+    """Spans of one scope and resource that were not looked into; `len` counts those that will be rejected, too."""
+
+    def __len__(self) -> int: ...
+
+    def rows(self) -> Iterator[EncodedRow]:
+        """To be asked for once: spans that cannot be taken are counted, and left out. The object in a row is not to be
+        kept beyond the next row."""
+
+    @property
+    def has_long_texts(self) -> bool: ...
+
+    @property
+    def scope(self) -> Scope: ...
+
+    def tokens(self, compared: frozenset[str]) -> Tokens: ...
+
+    def reading(self) -> AbstractContextManager[Reader]:
+        """To be within while spans, resource or attributes are read: what is broken becomes a MalformedError."""
+
+    def resource(self) -> Attributes:
+        """One object for all scopes of a resource."""
+
+    def decoded(self, row: EncodedRow, scope: Scope) -> Span | None:
+        """The span; None if it has no key of interest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Layout:
+    """What spans of a layout have in common: the form, the values that are compared (as in `attributes`), and the
+    places of what each has of its own, -1 where it has none. `named` is who pays, without the tenant."""
+
+    form: Form
+    attributes: Attributes
+    named: Named = NOBODY
+    tenant_at: int = -1
+    id_at: int = -1
+    pick_counts: Callable[[Sequence[bytes]], Iterable[bytes]] = tuple
+    read_counts: Callable[[Attributes], Counts | None] | None = None
+
+
+def picker(places: Sequence[int]) -> Callable[[Sequence[bytes]], Iterable[bytes]]:
+    """Gives what stands in these places."""
+    return itemgetter(*places) if len(places) > 1 else lambda attributes: [attributes[at] for at in places]
+
+
+@dataclass(slots=True, eq=False)
+class KnownScope:
+    """What is known of the spans of a scope: layouts by signature, tenants by attribute. Many threads may use one."""
+
+    tokens: Tokens
+    compared: frozenset[str] = frozenset()
+    has_name: bool = False
+    is_opaque: bool = False
+    layouts: dict[Signature, Layout] = field(default_factory=dict)
+    tenants: dict[bytes, str] = field(default_factory=dict)
+    missed: int = 0
+    met: int = 0
+
+    def tenant(self, layout: Layout, attributes: Sequence[bytes], reader: Reader) -> str:
+        """The tenant that stands in its place; empty if what stands there is none, or several."""
+        encoded = attributes[layout.tenant_at]
+        key, value = reader[encoded] or NO_PAIR
+        tenant = find_tenant({key: value}, (key,)).tenant
+        if tenant:
+            if len(self.tenants) >= MOST_TENANTS:
+                self.tenants.clear()
+            self.tenants[encoded] = tenant
+        return tenant
+
+    def miss(self) -> None:
+        """A span of a layout that is not known."""
+        self.missed += 1
+        if self.missed > MOST_LAYOUTS:
+            self.is_opaque = self.met < _WORTH * MOST_LAYOUTS
+            self.missed = self.met = 0
+            self.layouts.clear()
+
+
+class KnownScopes:
+    """`KnownScope` by scope."""
+
+    def __init__(self) -> None:
+        self._known: dict[Scope, KnownScope] = {}
+
+    def of(self, spans: EncodedSpans, scope: Scope) -> KnownScope:
+        known = self._known.get(scope)
+        if known is None:
+            if len(self._known) >= MOST_SCOPES:
+                self._known.clear()
+            known = self._known[scope] = KnownScope(spans.tokens(frozenset()))
+        return known
+
+    def begin_anew(self, spans: EncodedSpans, scope: Scope, *, compared: frozenset[str], has_name: bool) -> None:
+        """To compare more than until now."""
+        self._known[scope] = KnownScope(spans.tokens(compared), compared, has_name)
