@@ -107,11 +107,12 @@ def main() -> None:
     parser.add_argument("--format", choices=FORMATS, default=FORMATS[0])
     parser.add_argument("--gzip", action="store_true")
     parser.add_argument("--text", type=int, default=0, metavar="BYTES", help="of messages in each span")
+    parser.add_argument("--mix", action="store_true", help="every twentieth span only is an LLM span")
     parser.add_argument("--spans", type=int, default=512, help="of a request")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--window", type=int, default=30_000)
     chosen = parser.parse_args()
-    load = Load(name="LLM spans", spans=chosen.spans, text_bytes=chosen.text)
+    load = Load(name="spans", spans=chosen.spans, text_bytes=chosen.text, is_mix=chosen.mix)
     requests = max(1, round(chosen.gigabytes * 1e9 / len(template_of(load, seed=1).body)))
     found = converted(
         load,
@@ -122,7 +123,7 @@ def main() -> None:
     )
     packed = ", gzip" if chosen.gzip else ""
     sys.stdout.write(
-        f"{chosen.format}{packed}, --jobs {chosen.jobs}: {found.spans:,} LLM spans, {found.megabytes:,.0f} MB in "
+        f"{chosen.format}{packed}, --jobs {chosen.jobs}: {found.spans:,} spans, {found.megabytes:,.0f} MB in "
         f"{found.wall_s:,.1f} s, {found.cpu_s:,.1f} CPU s: {found.spans_a_cpu_second:,.0f} spans/CPU s, "
         f"{found.megabytes / found.wall_s:,.0f} MB/s\n"
         f"memory: at most {found.peak_mb:.0f} MB; on the way {', '.join(f'{held:.0f}' for held in found.held_mb)}\n"

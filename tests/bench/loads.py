@@ -14,7 +14,7 @@ from spanmeter.usage.span import AttributeValue
 from tests.unit.wire.bodies import set_attributes
 
 TAG = b"%bench"
-_TENANT_TAG = b"%group"
+TENANT_TAG = b"%group"
 _DIGITS = (string.digits + string.ascii_lowercase).encode()
 _START_NS = 1_767_225_600_000_000_000
 _TENANTS_OF_A_REQUEST = 500
@@ -51,7 +51,7 @@ class Template:
     tenants: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.places, self.tenants = _places(self.body, TAG), _places(self.body, _TENANT_TAG)
+        self.places, self.tenants = _places(self.body, TAG), _places(self.body, TENANT_TAG)
 
     def copy(self) -> "Template":
         """For another thread: `request` changes what it is called on."""
@@ -148,7 +148,7 @@ def _llm(dice: random.Random, provider: str, requested: str, answered: str, load
         "gen_ai.response.id": f"chatcmpl-{TAG.decode()}{suffix}",
         "gen_ai.usage.input_tokens": dice.randrange(20, 12_000),
         "gen_ai.usage.output_tokens": dice.randrange(1, 3_000),
-        "tenant.id": f"{_TENANT_TAG.decode()}-{dice.randrange(min(load.tenants, _TENANTS_OF_A_REQUEST)):03}",
+        "tenant.id": f"{TENANT_TAG.decode()}-{dice.randrange(min(load.tenants, _TENANTS_OF_A_REQUEST)):03}",
     }
 
 

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -60,21 +60,20 @@ class Contestant:
     is_durable: bool = False
 
 
-def spanmeter(name: str, root: Path, *, assembles: bool) -> Contestant:
+def spanmeter(name: str, root: Path, *, assembles: bool, settings: Mapping[str, str] | None = None) -> Contestant:
     """`spanmeter serve` as it stands in `root`. Without `assembles`, the lock that assembly needs is held by another:
     what is left is the way from the wire to the acknowledgement. With it, events go to a service that takes them."""
 
     @contextmanager
     def start(folder: Path) -> Iterator[Server]:
-        with ExitStack() as running_:
-            running_.callback(shutil.rmtree, folder, ignore_errors=True)  # a second of large requests is gigabytes
+        with ExitStack() as stack:
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)  # a second of large requests is gigabytes
             if not assembles:
-                yield running_.enter_context(serving(folder, root=root, assembles=False))
+                yield stack.enter_context(serving(folder, root=root, assembles=False, settings=settings))
                 return
-            url = running_.enter_context(taking_service())
-            server = running_.enter_context(serving(folder, root=root, settings={"SPANMETER_ENDPOINT": url}))
-            database = Database.open(folder)
-            running_.callback(database.close)
+            endpoint = {"SPANMETER_ENDPOINT": stack.enter_context(taking_service())}
+            server = stack.enter_context(serving(folder, root=root, settings={**endpoint, **(settings or {})}))
+            database = stack.enter_context(closing(Database.open(folder)))
             journal, outbox = SqliteJournal(database), SqliteOutbox(database)
             yield replace(server, has_settled=lambda: not journal.depth() and not outbox.depth())
 

@@ -21,7 +21,7 @@ SHORT = {
 SAYS = {
     "tests.bench": r"^5 % LLM, 512 × 8 grpc +spanmeter, to the ack +[\d,]{5,} ",
     "tests.bench.assembly": r'"events": 1000,.* "calls_a_cpu_second": \d{3,}',
-    "tests.bench.convert": r"^protobuf, gzip, --jobs 1: [\d,]+ LLM spans, .* [\d,]{5,} spans/CPU s",
+    "tests.bench.convert": r"^protobuf, gzip, --jobs 1: [\d,]+ spans, .* [\d,]{5,} spans/CPU s",
     "tests.bench.endurance": r"^first quarter, then last:\n.*CPU.*\n.*CPU",
     "tests.bench.growth": r"^\| 1 traces not decided( \| [1-9][\d,]*){3} \|( 0\.\d\d \|){2}",
     "tests.bench.plugin": r"^\| LLM span, recorded",
