@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from tests.bench.measure import Figures
 from tests.bench.sender import Order
+from tests.bench.servers import ROOT
 
 HEAD = (
     f"{'load':<42}{'server':<24}{'spans/CPU s':>12}{'req/CPU s':>11}{'spans/s':>10}{'p50 ms':>8}{'p99 ms':>8}"
@@ -73,10 +75,12 @@ TO_THE_ACK = "spanmeter, to the ack"
 
 
 def machine() -> str:
-    """Date, processor, cores and Python; no name that would say whose it is."""
+    """Date, processor, cores, Python and revision; no name that would say whose machine it is."""
     found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     cores = len(os.sched_getaffinity(0))
+    git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    revision = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, {found[1].strip() if found else platform.machine()}, {cores} cores, "
-        f"Python {platform.python_version()}"
+        f"Python {platform.python_version()}" + (f", revision {revision}" if revision else "")
     )
