@@ -78,7 +78,7 @@ def test_an_empty_journal(rig: Rig) -> None:
 
 
 # The fixture is one folder for all examples: what an example appends stands behind what was there.
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 @given(entries=st.lists(ENTRIES, max_size=4))
 def test_what_is_appended_is_read_back(rig: Rig, entries: list[JournalEntry]) -> None:
     before = rig.journal.read(after=0, limit=1_000_000)

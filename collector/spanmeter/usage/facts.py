@@ -170,7 +170,7 @@ class FactsMaker:
                     scope.name,
                     spans.resource(),
                     named=layout.named,
-                    dimensions=self._dimensions(layout.attributes, spans.resource(), NOTHING_CAPTURED),
+                    dimensions=self._dimensions(layout.dimensions, spans.resource(), NOTHING_CAPTURED),
                 )
             if number is None:
                 links.append(pack_link(trace_id, span_id, parent_span_id))
@@ -207,7 +207,8 @@ class FactsMaker:
             return
         form, keys, has_name = kept
         has_name = has_name or known.has_name
-        compared = known.compared.union(keys, span.attributes.keys() & remembered.dimensions.values())
+        dimension_keys = span.attributes.keys() & set(remembered.dimensions.values())
+        compared = known.compared.union(keys, dimension_keys)
         if compared != known.compared or has_name != known.has_name:
             remembered.scopes.begin_anew(spans, span.scope, compared=compared, has_name=has_name)
             return
@@ -225,7 +226,7 @@ class FactsMaker:
             known.tokens.unrepeated.add(form.id_key)
         known.layouts[signature] = Layout(
             form=form,
-            attributes=span.attributes,
+            dimensions={key: span.attributes[key] for key in dimension_keys},
             named=replace(named, tenant=""),
             tenant_at=tenant_at,
             id_at=places[form.id_key] if form.is_call and form.id_key else -1,

@@ -93,11 +93,11 @@ class EncodedSpans(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Layout:
-    """What spans of a layout have in common: the form, the values that are compared (as in `attributes`), and the
-    places of what each has of its own, -1 where it has none. `named` is who pays, without the tenant."""
+    """What spans of a layout have in common: the form, the attributes that are copied into events, and the places of
+    what each has of its own, -1 where it has none. `named` is who pays, without the tenant."""
 
     form: Form
-    attributes: Attributes
+    dimensions: Attributes
     named: Named = NOBODY
     tenant_at: int = -1
     id_at: int = -1

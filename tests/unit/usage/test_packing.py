@@ -76,7 +76,7 @@ def everything(kind: type[Any]) -> st.SearchStrategy[Any]:
     return st.builds(kind, **made)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(everything(SpanFacts), max_size=3))
 def test_every_field_comes_back(given_facts: list[SpanFacts]) -> None:
     assert list(packed(given_facts)) == given_facts

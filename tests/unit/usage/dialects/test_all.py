@@ -112,7 +112,7 @@ def test_names_differ() -> None:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=by_name)
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(data=st.data())
 def test_anything_is_answered(dialect: Dialect, data: Any) -> None:
     keys = st.sampled_from(sorted(dialect.keys | dialect.context))
