@@ -119,8 +119,12 @@ def with_parts(text: str, parts: dict[str, list[str]]) -> str:
 def _rows(extent: Extent) -> list[Row]:
     contestants = [spanmeter(TO_THE_ACK, ROOT, assembles=False), *(() if extent.is_alone else OTHERS)]
     orders = [*usual_orders(extent.seconds)][: extent.loads]
+    rows = []
     with tempfile.TemporaryDirectory(prefix="spanmeter-bench-") as folder:
-        return [*measured_rows(contestants, iter(orders), Path(folder))]
+        for row in measured_rows(contestants, iter(orders), Path(folder)):
+            rows.append(row)
+            sys.stderr.write(row.line())  # it takes a while
+    return rows
 
 
 def _others(extent: Extent) -> Others:
