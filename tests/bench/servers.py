@@ -5,15 +5,19 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spanmeter.demo.stage import clean_environment
+from spanmeter.store.database import WORKER_LOCK_NAME, Database
+from spanmeter.store.journal import SqliteJournal
 from spanmeter.store.lock import FileLock
+from spanmeter.store.outbox import SqliteOutbox
 from tests.acceptance.child import free_port, running
 from tests.acceptance.otelcol import require_otelcol
 from tests.acceptance.rotel import require_rotel
+from tests.bench.taking import taking_service
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,10 +43,12 @@ service:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """A running server: the process whose cost counts, and where it listens."""
+    """A running server: the process whose cost counts, and where it listens. `has_settled` tells whether it is done
+    with all that it acknowledged; None where that is all it does."""
 
     pid: int
     ports: Mapping[str, int]
+    has_settled: Callable[[], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,30 +60,48 @@ class Contestant:
     is_durable: bool = False
 
 
-def spanmeter(name: str, root: Path, *, assembles: bool) -> Contestant:
+def spanmeter(name: str, root: Path, *, assembles: bool, settings: Mapping[str, str] | None = None) -> Contestant:
     """`spanmeter serve` as it stands in `root`. Without `assembles`, the lock that assembly needs is held by another:
-    what is left is the way from the wire to the acknowledgement."""
+    what is left is the way from the wire to the acknowledgement. With it, events go to a service that takes them."""
 
     @contextmanager
     def start(folder: Path) -> Iterator[Server]:
-        grpc_port, http_port = free_port(), free_port()
-        folder.mkdir()
-        lock = FileLock(folder / "worker.lock")
-        if not assembles:
-            lock.acquire()
-        environment = {
-            **clean_environment(os.environ),
-            "PYTHONPATH": str(root / "collector"),
-            "SPANMETER_DATA_DIR": str(folder),
-            "SPANMETER_OTLP_GRPC": f"127.0.0.1:{grpc_port}",
-            "SPANMETER_OTLP_HTTP": f"127.0.0.1:{http_port}",
-        }
-        command = [sys.executable, "-m", "spanmeter", "serve"]
-        with _served(command, environment, folder, grpc_port, http_port) as server:
-            yield server
-        lock.release()
+        with ExitStack() as stack:
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)  # a second of large requests is gigabytes
+            if not assembles:
+                yield stack.enter_context(serving(folder, root=root, assembles=False, settings=settings))
+                return
+            endpoint = {"SPANMETER_ENDPOINT": stack.enter_context(taking_service())}
+            server = stack.enter_context(serving(folder, root=root, settings={**endpoint, **(settings or {})}))
+            database = stack.enter_context(closing(Database.open(folder)))
+            journal, outbox = SqliteJournal(database), SqliteOutbox(database)
+            yield replace(server, has_settled=lambda: not journal.depth() and not outbox.depth())
 
     return Contestant(name=name, start=start, is_durable=True)
+
+
+@contextmanager
+def serving(
+    folder: Path, *, root: Path = ROOT, assembles: bool = True, settings: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    """`spanmeter serve` on this data folder, which stays."""
+    grpc_port, http_port = free_port(), free_port()
+    folder.mkdir(exist_ok=True)
+    environment = {
+        **clean_environment(os.environ),
+        "PYTHONPATH": str(root / "collector"),
+        "SPANMETER_DATA_DIR": str(folder),
+        "SPANMETER_OTLP_GRPC": f"127.0.0.1:{grpc_port}",
+        "SPANMETER_OTLP_HTTP": f"127.0.0.1:{http_port}",
+        **(settings or {}),
+    }
+    command = [sys.executable, "-m", "spanmeter", "serve"]
+    with ExitStack() as held:
+        if not assembles:
+            lock = FileLock(folder / WORKER_LOCK_NAME)
+            lock.acquire()
+            held.callback(lock.release)
+        yield held.enter_context(_served(command, environment, folder, grpc_port, http_port))
 
 
 @contextmanager
@@ -113,8 +137,11 @@ def _otelcol(folder: Path) -> Iterator[Server]:
     config = folder / "config.yaml"
     config.write_text(_OTELCOL_CONFIG.format(folder=folder, grpc=grpc_port, http=http_port, nowhere=free_port()))
     environment = {"PATH": os.environ.get("PATH", "")}
-    with _served([str(binary), f"--config={config}"], environment, folder, grpc_port, http_port) as server:
-        yield server
+    try:
+        with _served([str(binary), f"--config={config}"], environment, folder, grpc_port, http_port) as server:
+            yield server
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 PARSE_ONLY = Contestant(name="parse only", start=_parse_only)
@@ -127,11 +154,8 @@ def _served(
     command: list[str], environment: Mapping[str, str], folder: Path, grpc_port: int, http_port: int
 ) -> Iterator[Server]:
     log = folder.with_suffix(".log")
-    try:
-        with running(command, environment=environment, log=log, ports=(grpc_port, http_port)) as child:
-            yield Server(pid=child.process.pid, ports={"grpc": grpc_port, "http": http_port})
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)  # a second of large requests is gigabytes
+    with running(command, environment=environment, log=log, ports=(grpc_port, http_port)) as child:
+        yield Server(pid=child.process.pid, ports={"grpc": grpc_port, "http": http_port})
 
 
 @contextmanager
