@@ -34,11 +34,11 @@ def serve() -> None:
     A request is acknowledged when what it may bill is on disk. Without KONNECT_TOKEN or SPANMETER_ENDPOINT, usage is
     recorded in the local ledger only.
     """
-    import gc
     import os
 
     from spanmeter.cli.environment import collect_rarely, settings_from_environment
     from spanmeter.logs import log_to_stderr
+    from spanmeter.receiving import keep_what_is_loaded
     from spanmeter.service import Service
 
     collect_rarely()
@@ -47,10 +47,7 @@ def serve() -> None:
     stop = _StopSignals()
     service = Service(settings)
     service.start()
-    # What was loaded stays. Requests make objects by the thousand and no cycles: looked through at every 700 of them,
-    # as is the default, they cost a tenth more.
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 100)
+    keep_what_is_loaded()
     click.echo(f"spanmeter {os.getpid()} is ready", err=True)
     while not stop.came_within(1.0):
         pass  # bounded: a signal that the system gives to another thread does not end a wait of this one
