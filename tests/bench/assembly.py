@@ -8,17 +8,13 @@ elsewhere. `--ledger N` puts N events into the ledger first, `--pending N` opens
 
 import argparse
 import cProfile
-import itertools
 import json
 import random
 import resource
-import socketserver
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 from spanmeter.cli.environment import collect_rarely
@@ -26,38 +22,14 @@ from spanmeter.clock import SystemClock
 from spanmeter.settings import Settings, load
 from spanmeter.store.database import Database
 from spanmeter.store.journal import JournalEntry, SqliteJournal
-from spanmeter.store.ledger import Settlement, SqliteLedger
 from spanmeter.testing.clock import ManualClock
-from spanmeter.usage.attribution import Attribution, Where
 from spanmeter.usage.call import LlmCall, Role, SpanFacts, Usage
-from spanmeter.usage.decision import Decision
-from spanmeter.usage.event import EventRules, events
-from spanmeter.usage.outcome import Outcome, Reason
 from spanmeter.worker import make_assembler, make_courier
+from tests.bench.books import fill_ledger
+from tests.bench.taking import taking_service
 
 SPANS_A_REQUEST = 512
 SCOPE = "opentelemetry.instrumentation.openai_v2"
-
-
-class _Taking(socketserver.StreamRequestHandler):
-    """Reads requests and says 204, as fast as Python can."""
-
-    def handle(self) -> None:
-        while line := self.rfile.readline():
-            length = 0
-            while (line := self.rfile.readline()) not in (b"\r\n", b""):
-                name, _, value = line.partition(b":")
-                if name.lower() == b"content-length":
-                    length = int(value)
-            self.rfile.read(length)
-            self.wfile.write(b"HTTP/1.1 204 No Content\r\n\r\n")
-
-
-def _serve(port: Connection) -> None:
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Taking) as server:
-        server.daemon_threads = True
-        port.send(server.server_address[1])
-        server.serve_forever()
 
 
 def call_facts(random_: random.Random, *, now_ns: int, tenants: int, shape: str) -> Iterator[SpanFacts]:
@@ -118,39 +90,20 @@ def _call(
     return _span(trace_id, span_id, parent, tenant, start_ns, call)
 
 
+def open_calls(random_: random.Random, *, now_ns: int) -> Iterator[SpanFacts]:
+    """Calls without end, each in a trace of its own whose root never comes."""
+    while True:
+        yield _call(random_, random_.randbytes(16), random_.randbytes(8), random_.randbytes(8), "", now_ns)
+
+
 def fill_journal(journal: SqliteJournal, spans: Iterator[SpanFacts], calls: int, *, now_ns: int) -> int:
     """Journal requests until they hold so many calls; how many they hold."""
     held = 0
     while held < calls:
-        facts = [next(spans) for _ in range(SPANS_A_REQUEST)]
+        facts = [next(spans) for _ in range(min(SPANS_A_REQUEST, calls))]
         held += sum(one.call is not None and one.call.role is Role.CALL for one in facts)
         journal.append([JournalEntry(received_ns=now_ns, facts=facts, spans=len(facts))])
     return held
-
-
-def fill_ledger(database: Database, random_: random.Random, number: int, *, now_ns: int, tenants: int) -> None:
-    """So many events of the last 30 days, as if delivered long ago."""
-    ledger = SqliteLedger(database)
-    spans = call_facts(random_, now_ns=now_ns, tenants=tenants, shape="single")
-    made, at_ns = 0, now_ns - 30 * 86_400 * 10**9
-    step_ns = (now_ns - at_ns) // max(1, number // 2)
-    while made < number:
-        settlement = Settlement()
-        for _ in range(5_000):
-            at_ns += step_ns
-            span = next(spans)
-            decision = Decision(
-                span=SpanFacts(**{name: getattr(span, name) for name in span.__slots__} | {"end_ns": at_ns}),
-                outcome=Outcome.BILLED,
-                reason=Reason.OWN_CALL,
-                attribution=Attribution(tenant=span.tenant, where=Where.SPAN),
-                identity=span.call.response_id if span.call else "",
-            )
-            for event in events(decision, EventRules()):
-                settlement.events.append(event)
-                settlement.bodies.append(b"")
-        ledger.settle(settlement, now_ns=at_ns, deliver=False)
-        made += len(settlement.events)
 
 
 def measure(
@@ -163,15 +116,11 @@ def measure(
     [(there,)] = database.execute("event_max")
     random_ = random.Random(there)  # other ids than those that are in the ledger
     if ledger:
-        fill_ledger(database, random_, ledger, now_ns=now_ns, tenants=tenants)
+        fill_ledger(database, ledger, now_ns=now_ns, tenants=tenants)
     journal = SqliteJournal(database)
     spans = call_facts(random_, now_ns=now_ns, tenants=tenants, shape=shape)
     if pending:
-        orphans = (
-            _call(random_, random_.randbytes(16), random_.randbytes(8), random_.randbytes(8), "", now_ns)
-            for _ in itertools.count()
-        )
-        fill_journal(journal, orphans, pending, now_ns=now_ns + 55 * 10**9)
+        fill_journal(journal, open_calls(random_, now_ns=now_ns), pending, now_ns=now_ns + 55 * 10**9)
     assembler = make_assembler(settings, database, clock)
     if pending:
         while assembler.step():
@@ -212,15 +161,13 @@ def main() -> None:
     parser.add_argument("--pending", type=int, default=0, help="open traces meanwhile")
     parser.add_argument("--batch-events", type=int, default=1_000, help="SPANMETER_BATCH_EVENTS")
     parser.add_argument("--profile", default="", metavar="FILE", help="write a cProfile there")
+    parser.add_argument("--data-dir", default="", metavar="FOLDER", help="go on there, instead of in a new folder")
     chosen = parser.parse_args()
-    receiving, sending = get_context("spawn").Pipe(duplex=False)
-    service = get_context("spawn").Process(target=_serve, args=(sending,), daemon=True)
-    service.start()
-    with tempfile.TemporaryDirectory() as folder:
+    with taking_service() as url, tempfile.TemporaryDirectory() as folder:
         settings = load(
             {
-                "SPANMETER_DATA_DIR": str(Path(folder) / "data"),
-                "SPANMETER_ENDPOINT": f"http://127.0.0.1:{receiving.recv()}/v3/openmeter/events",
+                "SPANMETER_DATA_DIR": chosen.data_dir or str(Path(folder) / "data"),
+                "SPANMETER_ENDPOINT": url,
                 "SPANMETER_BATCH_EVENTS": str(chosen.batch_events),
             }
         )
@@ -239,8 +186,6 @@ def main() -> None:
             profile.disable()
             profile.dump_stats(chosen.profile)
     sys.stdout.write(json.dumps(result) + "\n")
-    service.terminate()
-    service.join()
 
 
 if __name__ == "__main__":

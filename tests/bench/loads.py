@@ -1,5 +1,6 @@
 """What is sent: export requests serialised once, with ids that cost little to make new."""
 
+import copy
 import random
 import string
 from dataclasses import dataclass, field
@@ -11,10 +12,12 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
 from spanmeter.usage.span import AttributeValue
 from tests.unit.wire.bodies import set_attributes
 
-_TAG = b"%bench"
+TAG = b"%bench"
+_TENANT_TAG = b"%group"
 _DIGITS = (string.digits + string.ascii_lowercase).encode()
 _START_NS = 1_767_225_600_000_000_000
-_TENANTS = 50
+_TENANTS_OF_A_REQUEST = 500
+"""At most. Where there are more, requests take turns."""
 _SPANS_OF_A_TRACE = 20
 """In the mix: one LLM span and nineteen others."""
 _MODELS = (
@@ -26,37 +29,54 @@ _MODELS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """Requests of `spans` spans, all of them LLM spans with `text_bytes` of messages, or a mix in which every twentieth
-    is."""
+    """Requests of `spans` spans for so many `tenants`, all of them LLM spans with `text_bytes` of messages, or a mix in
+    which every twentieth is."""
 
     name: str
     spans: int
     text_bytes: int = 0
     is_mix: bool = False
+    tenants: int = 50
 
 
 @dataclass(slots=True)
 class Template:
     """A request's bytes and the places of everything that makes it differ from the one before: a tag in every trace id,
-    span id, parent span id and response id."""
+    span id, parent span id and response id; and of the names of tenants, of which there are so many `groups`."""
 
     body: bytearray
+    groups: int = 1
     places: list[int] = field(init=False)
+    tenants: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.places = []
-        at = self.body.find(_TAG)
-        while at >= 0:
-            self.places.append(at)
-            at = self.body.find(_TAG, at + len(_TAG))
+        self.places, self.tenants = _places(self.body, TAG), _places(self.body, _TENANT_TAG)
+
+    def copy(self) -> "Template":
+        """For another thread: `request` changes what it is called on."""
+        again = copy.copy(self)
+        again.body = self.body[:]
+        return again
 
     def request(self, number: int) -> bytes:
         """The body with a tag of its own for each `number`: no span of it was ever sent before."""
-        tag = _tag(number)
+        tag = tag_of(number)
         body = self.body
         for at in self.places:
             body[at : at + 6] = tag
+        group = tag_of(number % self.groups)
+        for at in self.tenants:
+            body[at : at + 6] = group
         return bytes(body)
+
+
+def _places(body: bytearray, tag: bytes) -> list[int]:
+    found = []
+    at = body.find(tag)
+    while at >= 0:
+        found.append(at)
+        at = body.find(tag, at + len(tag))
+    return found
 
 
 def template_of(load: Load, *, seed: int) -> Template:
@@ -89,7 +109,7 @@ def template_of(load: Load, *, seed: int) -> Template:
     else:
         for number in range(load.spans):
             _add(llm, dice, trace=number, number=number, parent=None, load=load)
-    return Template(bytearray(message.SerializeToString()))
+    return Template(bytearray(message.SerializeToString()), groups=max(1, load.tenants // _TENANTS_OF_A_REQUEST))
 
 
 def _add(
@@ -99,9 +119,9 @@ def _add(
     is_llm = scope.scope.name.endswith("openai_v2")
     provider, requested, answered = dice.choice(_MODELS)
     span = scope.spans.add(
-        trace_id=_TAG + trace.to_bytes(10, "big"),
-        span_id=_TAG + number.to_bytes(2, "big"),
-        parent_span_id=b"" if parent is None else _TAG + parent.to_bytes(2, "big"),
+        trace_id=TAG + trace.to_bytes(10, "big"),
+        span_id=TAG + number.to_bytes(2, "big"),
+        parent_span_id=b"" if parent is None else TAG + parent.to_bytes(2, "big"),
         flags=0x101,
         name=f"chat {requested}" if is_llm else dice.choice(("GET /v1/orders/{id}", "SELECT orders", "HGETALL")),
         kind=SpanMessage.SPAN_KIND_CLIENT,
@@ -124,10 +144,10 @@ def _llm(dice: random.Random, provider: str, requested: str, answered: str, load
         **_messages(dice, load.text_bytes),
         "gen_ai.response.model": answered,
         "gen_ai.response.finish_reasons": ["stop"],
-        "gen_ai.response.id": f"chatcmpl-{_TAG.decode()}{suffix}",
+        "gen_ai.response.id": f"chatcmpl-{TAG.decode()}{suffix}",
         "gen_ai.usage.input_tokens": dice.randrange(20, 12_000),
         "gen_ai.usage.output_tokens": dice.randrange(1, 3_000),
-        "tenant.id": f"tenant-{dice.randrange(_TENANTS):03}",
+        "tenant.id": f"{_TENANT_TAG.decode()}-{dice.randrange(min(load.tenants, _TENANTS_OF_A_REQUEST)):03}",
     }
 
 
@@ -165,7 +185,7 @@ def _other(dice: random.Random) -> dict[str, AttributeValue]:
     }
 
 
-def _tag(number: int) -> bytes:
+def tag_of(number: int) -> bytes:
     digits = bytearray(6)
     for place in range(5, -1, -1):
         number, digit = divmod(number, 36)

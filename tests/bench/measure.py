@@ -55,12 +55,12 @@ class Numbers:
 
 def measured(server: Server, order: Order, numbers: Numbers, *, at_half: bool, counts_syncs: bool) -> Figures:
     """Full load, then where asked half of it, then a moment under strace."""
-    full = _run(server, order)
+    full = one_run(server, order)
     rate = full["requests"] / order.seconds
     half_p99_ms = None
     if at_half and rate:
-        half_p99_ms = _run(server, replace(order, rate=rate / 2, first=numbers.some()))["p99_ms"]
-    peak_mb = _peak_mb(server.pid)
+        half_p99_ms = one_run(server, replace(order, rate=rate / 2, first=numbers.some()))["p99_ms"]
+    peak = peak_mb(server.pid)
     syncs = _syncs(server, replace(order, seconds=_SYNC_S, first=numbers.some())) if counts_syncs else None
     return Figures(
         requests=full["requests"],
@@ -71,59 +71,74 @@ def measured(server: Server, order: Order, numbers: Numbers, *, at_half: bool, c
         p50_ms=full["p50_ms"],
         p99_ms=full["p99_ms"],
         half_p99_ms=half_p99_ms,
-        peak_mb=peak_mb,
+        peak_mb=peak,
         syncs=syncs,
     )
 
 
-def _run(server: Server, order: Order) -> dict[str, Any]:
+def one_run(server: Server, order: Order) -> dict[str, Any]:
+    """What the sender tells, and `cpu_s` of the server in the time that counts."""
     command = [sys.executable, "-m", "tests.bench.sender", order.line()]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as sender:
         assert sender.stdout is not None
-        cpu_s = 0.0
+        used_s = 0.0
         for line in sender.stdout:
             if line == "begin\n":
-                cpu_s -= _cpu_s(server.pid)
+                used_s -= cpu_s(server.pid)
             elif line == "end\n":
-                cpu_s += _cpu_s(server.pid)
+                used_s += cpu_s(server.pid)
             else:
-                return {**json.loads(line), "cpu_s": cpu_s}
+                return {**json.loads(line), "cpu_s": used_s}
     raise RuntimeError("the sender ended without a result")
 
 
-def _processes(pid: int) -> list[int]:
+def processes(pid: int) -> list[int]:
     """The process and all that descend from it."""
     found = [pid]
     for task in Path(f"/proc/{pid}/task").iterdir():
         for child in (task / "children").read_text().split():
-            found += _processes(int(child))
+            found += processes(int(child))
     return found
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
+    """In user and system mode, of the process and its descendants that still run."""
     total = 0
-    for process in _processes(pid):
+    for process in processes(pid):
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
         total += int(fields[11]) + int(fields[12])  # utime and stime, proc_pid_stat(5)
     return total * _TICK_S
 
 
-def _peak_mb(pid: int) -> float:
-    peak_kb = 0
-    for process in _processes(pid):
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
-        peak_kb += int(found[1]) if found else 0
-    return peak_kb / 1024
+def peak_mb(pid: int) -> float:
+    """The most that the process held in memory, and each of its descendants."""
+    return _memory_mb(pid, "VmHWM")
+
+
+def resident_mb(pid: int) -> float:
+    """What they hold now."""
+    return _memory_mb(pid, "VmRSS")
+
+
+def _memory_mb(pid: int, name: str) -> float:
+    total_kb = 0
+    for process in processes(pid):
+        try:
+            found = re.search(rf"{name}:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
+        except FileNotFoundError:
+            continue  # it has ended meanwhile
+        total_kb += int(found[1]) if found else 0
+    return total_kb / 1024
 
 
 def _syncs(server: Server, order: Order) -> float | None:
     if shutil.which("strace") is None:
         return None
     command = ["strace", "-f", "-c", "-e", "trace=fsync,fdatasync"]
-    for process in _processes(server.pid):
+    for process in processes(server.pid):
         command += ["-p", str(process)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:
-        run = _run(server, order)
+        run = one_run(server, order)
         strace.terminate()
         told = strace.communicate()[1]
     calls = sum(int(line.split()[3]) for line in told.splitlines() if line.endswith(("fsync", "fdatasync")))

@@ -15,9 +15,10 @@ from dataclasses import asdict, dataclass, field
 
 import grpc
 
-from tests.bench.loads import Load, template_of
+from tests.bench.loads import Load, Template, template_of
 
 _WARM_UP_S = 0.4
+_SEEDS = 8
 _TIMEOUT_S = 60.0
 _METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
@@ -43,7 +44,8 @@ class Order:
 
 @dataclass(slots=True)
 class _Run:
-    """What all connections share. `latencies_s` are of requests that were begun in the time that counts."""
+    """What all connections share; they begin together. `latencies_s` are of requests that were begun in the time that
+    counts."""
 
     order: Order
     begin_s: float = 0.0
@@ -53,6 +55,14 @@ class _Run:
     latencies_s: list[float] = field(default_factory=list)
     ended_s: list[float] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    ready: threading.Barrier = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ready = threading.Barrier(self.order.connections + 1, self._begin)
+
+    def _begin(self) -> None:
+        self.begin_s = time.monotonic() + _WARM_UP_S
+        self.end_s = self.begin_s + self.order.seconds
 
     def next_number(self) -> int:
         with self.lock:
@@ -64,16 +74,14 @@ def main() -> None:
     told = json.loads(sys.argv[1])
     order = Order(**(told | {"load": Load(**told["load"])}))
     run = _Run(order)
-    seeds = min(order.connections, 8)
+    templates = [template_of(order.load, seed=seed) for seed in range(min(order.connections, _SEEDS))]
     threads = [
-        threading.Thread(target=_send_all, args=(run, number % seeds, number), daemon=True)
-        for number in range(order.connections)
+        threading.Thread(target=_send_all, args=(run, templates[place % len(templates)].copy(), place), daemon=True)
+        for place in range(order.connections)
     ]
-    started_s = time.monotonic() + 0.2
-    run.begin_s = started_s + _WARM_UP_S
-    run.end_s = run.begin_s + order.seconds
     for thread in threads:
         thread.start()
+    run.ready.wait(_TIMEOUT_S)
     time.sleep(max(0.0, run.begin_s - time.monotonic()))
     sys.stdout.write("begin\n")
     sys.stdout.flush()
@@ -102,15 +110,15 @@ def _quantile(values: list[float], share: float) -> float:
     return values[min(len(values) - 1, int(share * len(values)))] if values else 0.0
 
 
-def _send_all(run: _Run, seed: int, place: int) -> None:
+def _send_all(run: _Run, template: Template, place: int) -> None:
     order = run.order
-    template = template_of(order.load, seed=seed)
     send = _grpc(order, place) if order.way == "grpc" else _http(order)
+    run.ready.wait(_TIMEOUT_S)
     every_s = order.connections / order.rate if order.rate else 0.0
     due_s = time.monotonic() + every_s * place / order.connections
     while time.monotonic() < run.end_s:
         body = template.request(run.next_number())
-        if order.is_gzip:
+        if order.is_gzip and order.way == "http":  # gRPC does it itself
             body = gzip.compress(body, 1)
         if every_s:
             time.sleep(max(0.0, due_s - time.monotonic()))

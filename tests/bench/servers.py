@@ -5,11 +5,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from spanmeter.demo.stage import clean_environment
+from spanmeter.store.database import WORKER_LOCK_NAME
 from spanmeter.store.lock import FileLock
 from tests.acceptance.child import free_port, running
 from tests.acceptance.otelcol import require_otelcol
@@ -60,24 +61,37 @@ def spanmeter(name: str, root: Path, *, assembles: bool) -> Contestant:
 
     @contextmanager
     def start(folder: Path) -> Iterator[Server]:
-        grpc_port, http_port = free_port(), free_port()
-        folder.mkdir()
-        lock = FileLock(folder / "worker.lock")
-        if not assembles:
-            lock.acquire()
-        environment = {
-            **clean_environment(os.environ),
-            "PYTHONPATH": str(root / "collector"),
-            "SPANMETER_DATA_DIR": str(folder),
-            "SPANMETER_OTLP_GRPC": f"127.0.0.1:{grpc_port}",
-            "SPANMETER_OTLP_HTTP": f"127.0.0.1:{http_port}",
-        }
-        command = [sys.executable, "-m", "spanmeter", "serve"]
-        with _served(command, environment, folder, grpc_port, http_port) as server:
-            yield server
-        lock.release()
+        try:
+            with serving(folder, root=root, assembles=assembles) as server:
+                yield server
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)  # a second of large requests is gigabytes
 
     return Contestant(name=name, start=start, is_durable=True)
+
+
+@contextmanager
+def serving(
+    folder: Path, *, root: Path = ROOT, assembles: bool = True, settings: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    """`spanmeter serve` on this data folder, which stays."""
+    grpc_port, http_port = free_port(), free_port()
+    folder.mkdir(exist_ok=True)
+    environment = {
+        **clean_environment(os.environ),
+        "PYTHONPATH": str(root / "collector"),
+        "SPANMETER_DATA_DIR": str(folder),
+        "SPANMETER_OTLP_GRPC": f"127.0.0.1:{grpc_port}",
+        "SPANMETER_OTLP_HTTP": f"127.0.0.1:{http_port}",
+        **(settings or {}),
+    }
+    command = [sys.executable, "-m", "spanmeter", "serve"]
+    with ExitStack() as held:
+        if not assembles:
+            lock = FileLock(folder / WORKER_LOCK_NAME)
+            lock.acquire()
+            held.callback(lock.release)
+        yield held.enter_context(_served(command, environment, folder, grpc_port, http_port))
 
 
 @contextmanager
@@ -113,8 +127,11 @@ def _otelcol(folder: Path) -> Iterator[Server]:
     config = folder / "config.yaml"
     config.write_text(_OTELCOL_CONFIG.format(folder=folder, grpc=grpc_port, http=http_port, nowhere=free_port()))
     environment = {"PATH": os.environ.get("PATH", "")}
-    with _served([str(binary), f"--config={config}"], environment, folder, grpc_port, http_port) as server:
-        yield server
+    try:
+        with _served([str(binary), f"--config={config}"], environment, folder, grpc_port, http_port) as server:
+            yield server
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 PARSE_ONLY = Contestant(name="parse only", start=_parse_only)
@@ -127,11 +144,8 @@ def _served(
     command: list[str], environment: Mapping[str, str], folder: Path, grpc_port: int, http_port: int
 ) -> Iterator[Server]:
     log = folder.with_suffix(".log")
-    try:
-        with running(command, environment=environment, log=log, ports=(grpc_port, http_port)) as child:
-            yield Server(pid=child.process.pid, ports={"grpc": grpc_port, "http": http_port})
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)  # a second of large requests is gigabytes
+    with running(command, environment=environment, log=log, ports=(grpc_port, http_port)) as child:
+        yield Server(pid=child.process.pid, ports={"grpc": grpc_port, "http": http_port})
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from spanmeter.errors import MalformedError, UsageError
+from spanmeter.wire import files
 from spanmeter.wire.files import read_file
 from spanmeter.wire.request import DecodedRequest
 from tests.unit.wire.bodies import VOCABULARY, add_span, request, to_json
@@ -123,6 +124,42 @@ def test_faults_are_named_with_file_and_place(tmp_path: Path, content: bytes, me
         read(tmp_path, content)
     assert caught.value.message.startswith(f"{tmp_path / 'recorded'}: {message}")
     assert "secret" not in caught.value.message
+
+
+def large(number: int) -> bytes:
+    """A body of 4 MB: more than is held at once."""
+    message, spans = request()
+    for place in range(4):
+        add_span(spans, {"tenant.id": f"{number}-{place}", "gen_ai.prompt": "x" * 1_000_000})
+    return message.SerializeToString()
+
+
+@pytest.mark.parametrize("is_compressed", [False, True])
+@pytest.mark.parametrize("is_prefixed", [False, True])
+def test_large_protobuf_is_read_in_parts(tmp_path: Path, is_prefixed: bool, is_compressed: bool) -> None:
+    bodies = [large(0), PROTOBUF, large(1)]
+    content = prefixed(*bodies) if is_prefixed else b"".join(bodies)
+    requests = read(tmp_path, gzip.compress(content, 1) if is_compressed else content)
+    assert tenants(requests) == [*(f"0-{place}" for place in range(4)), "acme", *(f"1-{place}" for place in range(4))]
+    assert [len(decoded.spans) for decoded in requests] == [3, 1, 1, 3, 1]
+    with pytest.raises(MalformedError, match=r"recorded: byte \d+: 1000\d+ bytes were to come, 999\d+ are left"):
+        read(tmp_path, content[:-1000])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (JSON + b"\n" + JSON.replace(b"secret", b"x" * 5_000), "line 2: more than 0 MiB in one JSON document"),
+        (PRETTY.replace(b"secret", b"x" * 5_000), "more than 0 MiB in one JSON document"),
+    ],
+)
+def test_json_that_is_too_large_is_not_held(
+    tmp_path: Path, content: bytes, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_MOST_JSON_BYTES", 4_000)
+    with pytest.raises(MalformedError) as caught:
+        read(tmp_path, content)
+    assert caught.value.message == f"{tmp_path / 'recorded'}: {message}"
 
 
 def test_what_comes_before_a_fault_is_yielded(tmp_path: Path) -> None:

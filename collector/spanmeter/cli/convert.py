@@ -36,7 +36,7 @@ def convert(files: tuple[str, ...], jobs: int, window: int, summary: str | None,
     import msgspec
 
     from spanmeter.cli.environment import collect_rarely, settings_from_environment
-    from spanmeter.cli.progress import Watched
+    from spanmeter.cli.progress import Watched, is_watched
     from spanmeter.cli.tables import outcome_rows, print_table
     from spanmeter.pipeline.configured import configured_recogniser, configured_rules
     from spanmeter.pipeline.conversion import Conversion, settlements
@@ -50,7 +50,12 @@ def convert(files: tuple[str, ...], jobs: int, window: int, summary: str | None,
         click.echo("no FILE given, nothing to convert; - reads standard input", err=True)
     now_ns = time.time_ns()
     conversion = Conversion(configured_recogniser(settings), configured_rules(settings), now_ns, window)
-    watched = Watched(files, sys.stderr, shown=not quiet and sys.stderr.isatty())
+    watched = Watched(
+        files,
+        sys.stderr,
+        shown=not quiet and is_watched(sys.stderr) and not sys.stdout.isatty(),  # between events it could not be read
+        counts=lambda: (conversion.spans, conversion.events),
+    )
     pieces = watched.through(piece for file in files for piece in read_pieces(file))
     jobs = jobs or usable_cores()
     if jobs > 1:
@@ -66,7 +71,7 @@ def convert(files: tuple[str, ...], jobs: int, window: int, summary: str | None,
                 summary_file = _opened(summary)  # before anything is printed
             if settlement.bodies:
                 write_all(sys.stdout.buffer, b"\n".join([*settlement.bodies, b""]))
-            watched.decided(spans=conversion.spans, events=conversion.events)
+            watched.tell_now()
         sys.stdout.buffer.flush()
     outcomes = outcome_rows(conversion.tallies)
     document = {

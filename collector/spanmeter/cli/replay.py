@@ -77,12 +77,14 @@ def _with_progress(replaying: "Replay", chosen: "ReplayRange", *, dry_run: bool)
     import functools
     import sys
 
+    from spanmeter.cli.progress import Counted, is_watched
+
     act = replaying.plan if dry_run else functools.partial(replaying.run, force=True)
-    if not sys.stderr.isatty():
+    if not is_watched(sys.stderr):
         return act(chosen)
-    label = "looking" if dry_run else "putting back"
-    with click.progressbar(length=replaying.count(chosen), label=label, file=sys.stderr) as bar:
-        return act(chosen, progress=bar.update)
+    label = "looked at" if dry_run else "put back"
+    with Counted(label, replaying.count(chosen), sys.stderr, shown=True) as line:
+        return act(chosen, progress=line.add)
 
 
 def _listed(numbers: "Mapping[Whereabouts, int]") -> str:

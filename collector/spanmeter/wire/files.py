@@ -6,6 +6,7 @@ protobuf as the OpenTelemetry Collector's file exporter writes them; each of the
 
 import gzip
 import io
+import itertools
 import re
 import sys
 import zlib
@@ -18,6 +19,7 @@ from typing import cast
 from spanmeter.errors import MalformedError, UsageError
 from spanmeter.usage.span import Vocabulary
 from spanmeter.wire.json import decode_json, is_incomplete
+from spanmeter.wire.parts import PART_BYTES, parts
 from spanmeter.wire.protobuf import decode_protobuf
 from spanmeter.wire.request import DecodedRequest
 
@@ -41,6 +43,10 @@ _BLANK = re.compile(rb"\s*\Z")
 _PREFIX_BYTES = 4
 _HIGHEST_PREFIX = 0x07
 _MOST_MESSAGE_BYTES = 128 << 20
+
+# JSON cannot be cut before it was read: a document is held whole, with up to seven times as much beside it. It may be
+# as large as one that `serve` takes by default.
+_MOST_JSON_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +72,8 @@ def read_file(path: str, vocabulary: Vocabulary) -> Iterator[DecodedRequest]:
 def read_pieces(path: str) -> Iterator[Piece]:
     """The requests of a file as they stand there. An empty file has none.
 
-    JSON lines and length-prefixed messages are read one at a time, compressed or not; the other formats are one
-    request, and are held in memory.
+    JSON lines and length-prefixed messages are read one at a time, compressed or not. A protobuf body of more than
+    `PART_BYTES` is cut into several requests; a JSON document is one, and is held in memory.
 
     Raises, when the iterator gets there: UsageError where the file cannot be read, MalformedError where it cannot be
     taken apart; its message begins with the path and says the line or the byte. What came before was yielded.
@@ -118,7 +124,7 @@ def _pieces(path: str, source: io.BufferedIOBase) -> Iterator[Piece]:
     elif head[0] <= _HIGHEST_PREFIX:
         found, is_json = _prefixed_pieces(stream), False
     else:
-        found, is_json = iter([("", stream.read(), 0)]), False
+        found, is_json = _protobuf_pieces(stream), False
     is_file, position = source.seekable(), 0
     for place, body, first_line in found:
         position = source.tell() if is_file else position + len(body)
@@ -127,14 +133,37 @@ def _pieces(path: str, source: io.BufferedIOBase) -> Iterator[Piece]:
 
 def _json_pieces(stream: io.BufferedReader) -> Iterator[tuple[str, bytes, int]]:
     is_first = True
-    for number, line in enumerate(stream, start=1):
+    for number in itertools.count(1):
+        line = stream.readline(_MOST_JSON_BYTES + 1)
+        if not line:
+            return
         if not line.strip():
             continue
-        if is_first and is_incomplete(line):
-            yield "", line + stream.read(), number  # one document over several lines
-            return
+        if is_first and len(line) <= _MOST_JSON_BYTES and is_incomplete(line):
+            line += stream.read(_MOST_JSON_BYTES)
+            place, first_line = "", number  # one document over several lines
+        else:
+            place, first_line = f"line {number}: ", 0
+        if len(line) > _MOST_JSON_BYTES:
+            raise MalformedError(
+                f"{place}more than {_MOST_JSON_BYTES >> 20} MiB in one JSON document",
+                hint="write a request a line: jq -c '.resourceSpans[] | {resourceSpans: [.]}'",
+            )
         is_first = False
-        yield f"line {number}: ", line, 0
+        yield place, line, first_line
+
+
+def _protobuf_pieces(stream: io.BufferedReader) -> Iterator[tuple[str, bytes, int]]:
+    body = stream.read(PART_BYTES + 1)
+    if len(body) <= PART_BYTES:
+        yield "", body, 0
+    else:
+        yield from _cut(parts(io.BufferedReader(_Rewound(body, stream), _BUFFER_BYTES)))
+
+
+def _cut(found: Iterator[tuple[int, bytes]]) -> Iterator[tuple[str, bytes, int]]:
+    for at, body in found:
+        yield f"part that begins at byte {at}: ", body, 0
 
 
 def _prefixed_pieces(stream: io.BufferedReader) -> Iterator[tuple[str, bytes, int]]:
@@ -143,11 +172,16 @@ def _prefixed_pieces(stream: io.BufferedReader) -> Iterator[tuple[str, bytes, in
         length = int.from_bytes(prefix, "big")
         if len(prefix) < _PREFIX_BYTES or length > _MOST_MESSAGE_BYTES:
             raise MalformedError(f"byte {offset}: no length of a message")
-        message = stream.read(length)
-        if len(message) < length:
-            raise MalformedError(f"byte {offset}: a message of {length} bytes, {len(message)} are left")
-        yield f"message at byte {offset + _PREFIX_BYTES}: ", message, 0
-        offset += _PREFIX_BYTES + length
+        offset += _PREFIX_BYTES
+        if length > PART_BYTES:
+            yield from _cut(parts(stream, offset=offset, length=length))
+        else:
+            message = stream.read(length)
+            if len(message) < length:
+                at = offset - _PREFIX_BYTES
+                raise MalformedError(f"byte {at}: a message of {length} bytes, {len(message)} are left")
+            yield f"message at byte {offset}: ", message, 0
+        offset += length
 
 
 class _Rewound(io.RawIOBase):

@@ -1,0 +1,45 @@
+"""A metering service that takes everything and remembers nothing but numbers, in a process of its own."""
+
+import socketserver
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+
+
+class _Taking(socketserver.StreamRequestHandler):
+    """Reads requests and says 204, as fast as Python can; who would list what was taken may not."""
+
+    def handle(self) -> None:
+        while line := self.rfile.readline():
+            is_post = line.startswith(b"POST")
+            length = 0
+            while (line := self.rfile.readline()) not in (b"\r\n", b""):
+                name, _, value = line.partition(b":")
+                if name.lower() == b"content-length":
+                    length = int(value)
+            self.rfile.read(length)
+            if is_post:
+                self.wfile.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+            else:
+                self.wfile.write(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n")
+
+
+def _serve(port: Connection) -> None:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Taking) as server:
+        server.daemon_threads = True
+        port.send(server.server_address[1])
+        server.serve_forever()
+
+
+@contextmanager
+def taking_service() -> Iterator[str]:
+    """Its events endpoint, until the block ends."""
+    receiving, sending = get_context("spawn").Pipe(duplex=False)
+    service = get_context("spawn").Process(target=_serve, args=(sending,), daemon=True)
+    service.start()
+    try:
+        yield f"http://127.0.0.1:{receiving.recv()}/v3/openmeter/events"
+    finally:
+        service.terminate()
+        service.join()
