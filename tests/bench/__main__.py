@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, help="of each load (default: 1.5, with --full 5)")
     parser.add_argument("--against", metavar="REV", help="another revision of this repository, measured beside")
     parser.add_argument("--only", default="", help="loads or servers whose name contains this")
+    parser.add_argument("--processes", type=int, metavar="N", help="spanmeter with so many, measured beside")
     parser.add_argument("--alone", action="store_true", help="spanmeter only, to the ack")
     chosen = parser.parse_args()
     seconds = chosen.seconds or (5.0 if chosen.full else 1.5)
@@ -43,6 +44,9 @@ def main() -> None:
         if chosen.against:
             tree = stack.enter_context(revision(chosen.against, folder))
             contestants.append(spanmeter(f"{chosen.against[:12]}, to the ack", tree, assembles=False))
+        if chosen.processes:
+            name, settings = f"{chosen.processes} processes, to the ack", {"SPANMETER_PROCESSES": str(chosen.processes)}
+            contestants.append(spanmeter(name, ROOT, assembles=False, settings=settings))
         if not chosen.alone:
             contestants += [spanmeter("spanmeter, all told", ROOT, assembles=True), PARSE_ONLY, ROTEL, OTELCOL]
         _measure_all(contestants, _orders(seconds, full=chosen.full), chosen.only, folder)

@@ -55,14 +55,14 @@ class Contestant:
     is_durable: bool = False
 
 
-def spanmeter(name: str, root: Path, *, assembles: bool) -> Contestant:
+def spanmeter(name: str, root: Path, *, assembles: bool, settings: Mapping[str, str] | None = None) -> Contestant:
     """`spanmeter serve` as it stands in `root`. Without `assembles`, the lock that assembly needs is held by another:
     what is left is the way from the wire to the acknowledgement."""
 
     @contextmanager
     def start(folder: Path) -> Iterator[Server]:
         try:
-            with serving(folder, root=root, assembles=assembles) as server:
+            with serving(folder, root=root, assembles=assembles, settings=settings) as server:
                 yield server
         finally:
             shutil.rmtree(folder, ignore_errors=True)  # a second of large requests is gigabytes

@@ -17,7 +17,6 @@ LOOK_EVERY_S = 0.5
 def accompany(line: Line) -> None:
     """Receive until the service says stop, or SIGTERM does. Where the service ends without a word, so does this
     process: what is in flight is not acknowledged, and its ports are free for the next start at once."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the service stops us
     try:
         settings = line.hear()
         assert isinstance(settings, Settings)

@@ -56,6 +56,7 @@ class Companion:
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(part or os.curdir for part in sys.path)},
                 pass_fds=(inherited.fileno(),),
                 stdin=subprocess.DEVNULL,
+                process_group=0,  # Ctrl-C reaches the service alone, which stops this one
             )
         self._line = ours
 
