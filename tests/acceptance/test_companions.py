@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from spanmeter.settings import usable_cores
 from spanmeter.testing.metering_service import MeteringService
 from tests.acceptance.child import STOP_TIMEOUT_S, eventually, free_port
 from tests.acceptance.collector import (
@@ -49,6 +50,12 @@ def service() -> Iterator[MeteringService]:
 def companion_of(collector: Collector) -> int:
     [companion] = children_of(collector.child.process.pid)
     return companion
+
+
+@pytest.mark.parametrize(("said", "companions"), [("1", 0), ("0", usable_cores() - 1), ("3", 2)])
+def test_there_are_as_many_as_said(tmp_path: Path, said: str, companions: int) -> None:
+    with running_collector(tmp_path / "data", settings={"SPANMETER_PROCESSES": said}) as collector:
+        assert len(children_of(collector.child.process.pid)) == companions
 
 
 def test_a_trace_that_came_to_both_is_billed_whole_and_once(tmp_path: Path, service: MeteringService) -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +17,8 @@ from spanmeter.errors import SpanmeterError
 from spanmeter.settings import ListenAddress, Settings, load
 from tests.acceptance.child import eventually, free_port
 from tests.acceptance.processes import children_of
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 TIMEOUT_S = 15.0
 Begin = Callable[..., Companion]

@@ -104,7 +104,7 @@ class Settings(BaseModel):
     processes: int = _setting(
         "SPANMETER_PROCESSES",
         1,
-        "Processes that receive in `serve`, 0: one for each core. Each connection is one's (Linux spreads them).",
+        "Processes that receive in `serve`; 0: one for each core. Linux spreads connections over them.",
         ge=0,
         le=64,
     )
