@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from spanmeter.companions import supervision
+from spanmeter.companions.messages import Line
 from spanmeter.companions.supervision import Companion
 from spanmeter.errors import SpanmeterError
 from spanmeter.settings import ListenAddress, Settings, load
@@ -149,3 +150,14 @@ def test_sigterm_to_one_is_its_orderly_end(settings: Settings, begin: Begin, cap
     [pid] = children_of(os.getpid())
     os.kill(pid, signal.SIGTERM)
     assert eventually(lambda: "has ended by exit status 0; another starts in 1 s" in caplog.text, timeout_s=TIMEOUT_S)
+
+
+def test_all_settings_reach_it(tmp_path: Path) -> None:
+    file = tmp_path / "dialects.toml"
+    file.write_text('[[dialect]]\nname = "ours"\nspan = "llm *"\n[dialect.counts]\ninput = "ours.tokens"\n')
+    given = {"SPANMETER_DIALECT_FILE": str(file), "KONNECT_TOKEN": "spat_x", "SPANMETER_DIMENSIONS": "tier=tenant.tier"}
+    settings = load(given)
+    ours, theirs = Line.pair()
+    with ours.connection, theirs.connection:
+        ours.say(settings)
+        assert theirs.hear() == settings

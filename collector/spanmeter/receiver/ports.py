@@ -31,10 +31,15 @@ def _alone(address: ListenAddress) -> ListenAddress:
     for family, kind, protocol, _, place in socket.getaddrinfo(
         address.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     ):
-        with closing(socket.socket(family, kind, protocol)) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            probe.bind((place[0], port, *place[2:]))
-            port = port or probe.getsockname()[1]
+        try:
+            with closing(socket.socket(family, kind, protocol)) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                probe.bind((place[0], port, *place[2:]))
+                port = port or probe.getsockname()[1]
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise
+            # Such as ::1 for localhost where there is no IPv6: the servers do without, or say what they lack.
     return replace(address, port=port)
