@@ -34,7 +34,7 @@ class _Found:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.cores", description=__doc__)
     parser.add_argument("--processes", type=int, nargs="+", default=[2], help="beside one (default: 2)")
-    parser.add_argument("--connections", type=int, default=16, help="(default: 16)")
+    parser.add_argument("--connections", type=int, default=64, help="(default: 64)")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each load (default: 2)")
     parser.add_argument("--rounds", type=int, default=3, help="the median of so many (default: 3)")
     parser.add_argument("--all-told", action="store_true", help="with assembly (default: to the ack)")
