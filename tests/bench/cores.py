@@ -19,12 +19,15 @@ from tests.bench.measure import Numbers, one_run
 from tests.bench.sender import Order
 from tests.bench.servers import serving
 
+WAYS = ("grpc", "http")
 LOAD = Load(name="LLM spans", spans=512)
 _HEAD = "way   processes    spans/s  server cores  sender cores  spans/CPU s  p99 ms\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
+class Found:
+    """Spans acknowledged, and how many cores were at work on it."""
+
     spans_a_second: float
     server_cores: float
     sender_cores: float
@@ -37,12 +40,13 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=64, help="(default: 64)")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each load (default: 2)")
     parser.add_argument("--rounds", type=int, default=3, help="the median of so many (default: 3)")
+    parser.add_argument("--way", choices=WAYS, help="only this")
     parser.add_argument("--all-told", action="store_true", help="with assembly (default: to the ack)")
     chosen = parser.parse_args()
     sys.stdout.write(_HEAD)
     numbers = Numbers()
-    for way in ("grpc", "http"):
-        found: dict[int, list[_Found]] = {count: [] for count in dict.fromkeys((1, *chosen.processes))}
+    for way in [chosen.way] if chosen.way else WAYS:
+        found: dict[int, list[Found]] = {count: [] for count in dict.fromkeys((1, *chosen.processes))}
         for _ in range(chosen.rounds):
             for count, rounds in found.items():
                 order = Order(
@@ -53,7 +57,7 @@ def main() -> None:
                     seconds=chosen.seconds,
                     first=numbers.some(),
                 )
-                rounds.append(_measured(order, processes=count, assembles=chosen.all_told))
+                rounds.append(measured_with(order, processes=count, assembles=chosen.all_told))
         for count, rounds in found.items():
             sys.stdout.write(_line(way, count, rounds))
         alone = _median(found[1], "spans_a_second")
@@ -63,7 +67,8 @@ def main() -> None:
         sys.stdout.flush()
 
 
-def _measured(order: Order, *, processes: int, assembles: bool) -> _Found:
+def measured_with(order: Order, *, processes: int, assembles: bool) -> Found:
+    """What so many processes make of this load; the order's port is theirs to say."""
     settings = {"SPANMETER_PROCESSES": str(processes)}
     with (
         tempfile.TemporaryDirectory(prefix="spanmeter-bench-") as folder,
@@ -72,7 +77,7 @@ def _measured(order: Order, *, processes: int, assembles: bool) -> _Found:
         run = one_run(server, replace(order, port=server.ports[order.way]))
     if run["errors"]:
         raise RuntimeError(f"{run['errors']} requests failed")
-    return _Found(
+    return Found(
         spans_a_second=run["requests"] * order.load.spans / order.seconds,
         server_cores=run["cpu_s"] / order.seconds,
         sender_cores=run["sender_cpu_s"] / order.seconds,
@@ -80,11 +85,11 @@ def _measured(order: Order, *, processes: int, assembles: bool) -> _Found:
     )
 
 
-def _median(rounds: Sequence[_Found], name: str) -> float:
+def _median(rounds: Sequence[Found], name: str) -> float:
     return float(statistics.median(getattr(one, name) for one in rounds))
 
 
-def _line(way: str, processes: int, rounds: Sequence[_Found]) -> str:
+def _line(way: str, processes: int, rounds: Sequence[Found]) -> str:
     spans, server, sender, p99_ms = (
         _median(rounds, name) for name in ("spans_a_second", "server_cores", "sender_cores", "p99_ms")
     )

@@ -48,8 +48,8 @@ CAUGHT_UP_S, IDLE_SHARE, LONGEST_S = 0.4, 0.1, 300.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sized:
-    """CPU in µs, of a request of 512 spans to the ack and of a call; CPU of commands in s, start-up included; times of a
-    restart in s."""
+    """CPU in µs, of a request of 512 spans to the ack and of a call; CPU of commands in s, start-up included; times of
+    a restart in s."""
 
     way: str
     size: int
@@ -81,7 +81,7 @@ def grown(way: str, sizes: Sequence[int], effort: Effort) -> Iterator[Sized]:
         size = 0
         for after in sizes:
             with closing(Database.open(folder)) as database:
-                _fill(database, way, size, after)
+                fill(database, way, size, after)
             size = after
             tenants = size if way == "tenants" else 1_000
             listens_s, caught_up_s, memory_mb = _restart(folder)
@@ -114,23 +114,19 @@ def _copied(folder: Path) -> Iterator[Path]:
         shutil.rmtree(copy)
 
 
-def _fill(database: Database, way: str, before: int, size: int) -> None:
+def fill(database: Database, way: str, before: int, size: int) -> None:
+    """Make it as large as that, where it was of size `before`."""
     now_ns = time.time_ns()
+    [(there,)] = database.execute("event_max")
     match way:
         case "ledger":
-            fill_ledger(database, size, now_ns=now_ns, tenants=1_000, first=before)
+            fill_ledger(database, size, now_ns=now_ns, tenants=1_000, first=there)
         case "pending":
-            fill_journal(
-                SqliteJournal(database), open_calls(random.Random(size), now_ns=now_ns), size - before, now_ns=now_ns
-            )
+            calls = open_calls(random.Random(size), now_ns=now_ns)
+            fill_journal(SqliteJournal(database), calls, size - before, now_ns=now_ns)
         case "tenants":
-            fill_ledger(
-                database,
-                EVENTS_OF_TENANTS + size,
-                now_ns=now_ns,
-                tenants=size,
-                first=before and EVENTS_OF_TENANTS + before,
-            )
+            more = (there or EVENTS_OF_TENANTS) + 2 * size
+            fill_ledger(database, more, now_ns=now_ns, tenants=size, first=there)
 
 
 def _restart(folder: Path) -> tuple[float, float, float]:
@@ -213,7 +209,7 @@ def main() -> None:
     parser.add_argument("--way", choices=[*SIZES], help="one of them only")
     parser.add_argument("--most", type=int, help="no larger sizes")
     chosen = parser.parse_args()
-    effort = Effort(seconds=1.0, rounds=2, calls=5_000) if chosen.short else Effort(seconds=2.0, rounds=3, calls=30_000)
+    effort = Effort(seconds=0.5, rounds=2, calls=2_000) if chosen.short else Effort(seconds=2.0, rounds=3, calls=30_000)
     bent = False
     for way, sizes in (SHORT_SIZES if chosen.short else SIZES).items():
         if chosen.way in (None, way):

@@ -153,9 +153,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="processes of either sort (default: 3)")
     parser.add_argument("--pause-ms", type=float, default=1.0, help="between two spans, 0: none (default: 1)")
     parser.add_argument("--flush-ms", type=int, default=100, help="SPANMETER_FLUSH_MS (default: 100)")
+    parser.add_argument("--kind", choices=KINDS, help="of span (default: each)")
     chosen = parser.parse_args()
+    kinds = (chosen.kind,) if chosen.kind else KINDS
     lines = ["| | tracing alone | with the plug-in | added | ratio |", "|---|---|---|---|---|"]
-    for kind in KINDS:
+    for kind in kinds:
         alone, with_plugin = measure(
             kind,
             spans=chosen.spans,
@@ -164,7 +166,7 @@ def main() -> None:
             flush_ms=chosen.flush_ms,
         )
         lines += rows_of(kind, alone, with_plugin)
-        if kind == KINDS[0]:
+        if kind == kinds[0]:
             first = (alone, with_plugin)
     alone, with_plugin = first
     for name, a, b, unit in (

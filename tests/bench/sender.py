@@ -1,7 +1,9 @@
 """The load generator, a process of its own: `python -m tests.bench.sender JSON`.
 
 Each connection is a thread that sends its next request when the last was acknowledged, or, with a rate, when the next
-is due. Prints `begin` and `end` around the time that counts, then a line of JSON.
+is due. Prints `begin` and `end` around the time that counts, then a line of JSON; between them one every
+`tell_every_s`, of the requests that were answered since the last. Where requests are so large that few are answered in
+the time that was ordered, it goes on until each connection had two.
 """
 
 import gzip
@@ -19,6 +21,8 @@ from tests.bench.loads import Load, Template, template_of
 
 _WARM_UP_S = 0.4
 _SEEDS = 8
+_LEAST_A_CONNECTION = 2
+_LONGEST_S = 20.0
 _TIMEOUT_S = 60.0
 _METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
@@ -27,7 +31,8 @@ Send = Callable[[bytes], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """`rate` is in requests a second over all connections, 0: as fast as they are answered."""
+    """`rate` is in requests a second over all connections, 0: as fast as they are answered. `tell_every_s` 0: only at
+    the end."""
 
     load: Load
     way: str
@@ -37,6 +42,7 @@ class Order:
     first: int
     rate: float = 0.0
     is_gzip: bool = False
+    tell_every_s: float = 0.0
 
     def line(self) -> str:
         return json.dumps(asdict(self))
@@ -44,16 +50,17 @@ class Order:
 
 @dataclass(slots=True)
 class _Run:
-    """What all connections share; they begin together. `latencies_s` are of requests that were begun in the time that
-    counts."""
+    """What all connections share; they begin together. `answered` are when requests were begun and ended, since that
+    was told last."""
 
     order: Order
     begin_s: float = 0.0
     end_s: float = 0.0
     sent: int = 0
     errors: int = 0
-    latencies_s: list[float] = field(default_factory=list)
-    ended_s: list[float] = field(default_factory=list)
+    counted: int = 0
+    is_over: bool = False
+    answered: list[tuple[float, float]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
     ready: threading.Barrier = field(init=False)
 
@@ -69,6 +76,35 @@ class _Run:
             self.sent += 1
             return self.order.first + self.sent
 
+    def answer(self, begun_s: float) -> None:
+        ended_s = time.monotonic()
+        with self.lock:
+            self.answered.append((begun_s, ended_s))
+            self.counted += ended_s >= self.begin_s
+
+    def wait(self) -> None:
+        """Until the time is over that counts."""
+        time.sleep(max(0.0, self.end_s - time.monotonic()))
+        least, latest_s = _LEAST_A_CONNECTION * self.order.connections, self.end_s + _LONGEST_S
+        while self.counted < least and time.monotonic() < latest_s and not self.order.rate:
+            time.sleep(0.01)
+        self.end_s = time.monotonic()
+        self.is_over = True
+
+    def told(self) -> dict[str, float]:
+        """What was answered since the last time: the number in the time that counts, and latencies of those that were
+        begun in it."""
+        with self.lock:
+            answered, self.answered = self.answered, []
+            errors, self.errors = self.errors, 0
+        latencies = sorted(ended_s - begun_s for begun_s, ended_s in answered if begun_s >= self.begin_s)
+        return {
+            "requests": sum(self.begin_s <= ended_s <= self.end_s for _, ended_s in answered),
+            "errors": errors,
+            "p50_ms": 1000 * _quantile(latencies, 0.5),
+            "p99_ms": 1000 * _quantile(latencies, 0.99),
+        }
+
 
 def main() -> None:
     told = json.loads(sys.argv[1])
@@ -83,27 +119,22 @@ def main() -> None:
         thread.start()
     run.ready.wait(_TIMEOUT_S)
     time.sleep(max(0.0, run.begin_s - time.monotonic()))
-    sys.stdout.write("begin\n")
-    sys.stdout.flush()
-    time.sleep(max(0.0, run.end_s - time.monotonic()))
-    sys.stdout.write("end\n")
-    sys.stdout.flush()
+    _say("begin")
+    next_s = run.begin_s + order.tell_every_s
+    while order.tell_every_s and next_s <= run.end_s:
+        time.sleep(max(0.0, next_s - time.monotonic()))
+        _say(json.dumps(run.told()))
+        next_s += order.tell_every_s
+    run.wait()
+    _say("end")
     for thread in threads:
         thread.join(_TIMEOUT_S)
-    latencies = sorted(run.latencies_s)
-    done = sum(run.begin_s <= ended_s <= run.end_s for ended_s in run.ended_s)
-    sys.stdout.write(
-        json.dumps(
-            {
-                "requests": done,
-                "sent": run.sent,
-                "errors": run.errors,
-                "p50_ms": 1000 * _quantile(latencies, 0.5),
-                "p99_ms": 1000 * _quantile(latencies, 0.99),
-            }
-        )
-        + "\n"
-    )
+    _say(json.dumps(run.told() | {"sent": run.sent, "seconds": run.end_s - run.begin_s}))
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def _quantile(values: list[float], share: float) -> float:
@@ -116,7 +147,7 @@ def _send_all(run: _Run, template: Template, place: int) -> None:
     run.ready.wait(_TIMEOUT_S)
     every_s = order.connections / order.rate if order.rate else 0.0
     due_s = time.monotonic() + every_s * place / order.connections
-    while time.monotonic() < run.end_s:
+    while not run.is_over:
         body = template.request(run.next_number())
         if order.is_gzip and order.way == "http":  # gRPC does it itself
             body = gzip.compress(body, 1)
@@ -132,10 +163,7 @@ def _send_all(run: _Run, template: Template, place: int) -> None:
                 sys.stderr.write(f"{type(error).__name__}: {error}\n")
             time.sleep(0.05)
             continue
-        ended_s = time.monotonic()
-        run.ended_s.append(ended_s)
-        if begun_s >= run.begin_s:
-            run.latencies_s.append(ended_s - begun_s)
+        run.answer(begun_s)
 
 
 def _grpc(order: Order, place: int) -> Send:

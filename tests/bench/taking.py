@@ -1,10 +1,12 @@
 """A metering service that takes everything and remembers nothing but numbers, in a process of its own."""
 
 import socketserver
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
+
+from tests.bench.servers import ROOT
 
 
 class _Taking(socketserver.StreamRequestHandler):
@@ -25,21 +27,25 @@ class _Taking(socketserver.StreamRequestHandler):
                 self.wfile.write(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n")
 
 
-def _serve(port: Connection) -> None:
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Taking) as server:
-        server.daemon_threads = True
-        port.send(server.server_address[1])
-        server.serve_forever()
-
-
 @contextmanager
 def taking_service() -> Iterator[str]:
     """Its events endpoint, until the block ends."""
-    receiving, sending = get_context("spawn").Pipe(duplex=False)
-    service = get_context("spawn").Process(target=_serve, args=(sending,), daemon=True)
-    service.start()
-    try:
-        yield f"http://127.0.0.1:{receiving.recv()}/v3/openmeter/events"
-    finally:
-        service.terminate()
-        service.join()
+    command = [sys.executable, "-m", "tests.bench.taking"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as service:
+        assert service.stdout is not None
+        try:
+            yield f"http://127.0.0.1:{int(service.stdout.readline())}/v3/openmeter/events"
+        finally:
+            service.terminate()
+
+
+def main() -> None:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Taking) as server:
+        server.daemon_threads = True
+        sys.stdout.write(f"{server.server_address[1]}\n")
+        sys.stdout.flush()
+        server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

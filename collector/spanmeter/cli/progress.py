@@ -121,7 +121,7 @@ class Counted(Line):
     def parts(self, after_s: float) -> list[str]:
         """What there is to say `after_s` seconds."""
         # More may come while they are passed.
-        parts = [f"{self._label} {self._done:,} of {max(self._done, self._whole):,} events"]
+        parts = [f"{self._label} {self._done:,} of {max(self._done, self._whole):,}"]
         parts.append(f"{self._done / after_s:,.0f} events/s")
         if self._done:
             parts.append(_left(after_s, self._done, max(self._done, self._whole)))

@@ -53,9 +53,9 @@ def test_a_file_that_is_missing_is_told_by_whoever_opens_it() -> None:
 def test_events_rate_and_time_left() -> None:
     counted = Counted("put back", 50_000, io.StringIO(), shown=True)
     counted.add(20_000)
-    assert counted.parts(2.0) == ["put back 20,000 of 50,000 events", "10,000 events/s", "0:03 left"]
+    assert counted.parts(2.0) == ["put back 20,000 of 50,000", "10,000 events/s", "0:03 left"]
     counted.add(30_001)
-    assert counted.parts(2.0)[0] == "put back 50,001 of 50,001 events"
+    assert counted.parts(2.0)[0] == "put back 50,001 of 50,001"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,188 @@
+"""A long run at a steady rate: `python -m tests.bench.endurance --minutes 60 --rate 2000`.
+
+LLM spans through the real `serve` with its default settings, on to a metering service that takes everything. Looks
+every few seconds at memory, CPU, latencies, the journal, the outbox and the files, and prints a line a minute. At the
+end the medians of the first and the last quarter; exits with 1 where memory grew between them, requests failed or the
+rate was not kept.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from spanmeter.store.database import FILE_NAME, Database
+from spanmeter.store.journal import SqliteJournal
+from spanmeter.store.outbox import SqliteOutbox
+from tests.bench.loads import Load
+from tests.bench.measure import cpu_s, resident_mb
+from tests.bench.sender import Order
+from tests.bench.servers import ROOT, serving
+from tests.bench.taking import taking_service
+
+LOOK_EVERY_S = 5.0
+GROWN_SHARE, GROWN_MB = 1.05, 5.0
+"""Memory has grown where the last quarter's median is above the first's by both."""
+KEPT_SHARE = 0.97
+"""Of the rate, that has to be reached."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """Of the time since the one before. `memory_mb` and `cpu` (cores) are of all processes of `serve`, `file_mb` and
+    `log_mb` the database and its write-ahead log."""
+
+    after_s: float
+    seconds: float
+    requests: int
+    errors: int
+    p50_ms: float
+    p99_ms: float
+    cpu: float
+    memory_mb: float
+    journal_rows: int
+    outbox_events: int
+    file_mb: float
+    log_mb: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steady:
+    """What was asked for: LLM spans a second, in requests of so many, over so many connections."""
+
+    seconds: float
+    rate: float
+    spans: int
+    connections: int
+    way: str = "grpc"
+    look_every_s: float = LOOK_EVERY_S
+
+
+def samples(steady: Steady) -> Iterator[Sample]:
+    """Looks at `serve` as long as the load lasts."""
+    with tempfile.TemporaryDirectory(prefix="spanmeter-endurance-") as name, taking_service() as url:
+        folder = Path(name) / "data"
+        with serving(folder, settings={"SPANMETER_ENDPOINT": url}) as server:
+            order = Order(
+                load=Load(name="LLM spans", spans=steady.spans),
+                way=steady.way,
+                port=server.ports[steady.way],
+                connections=steady.connections,
+                seconds=steady.seconds,
+                first=0,
+                rate=steady.rate / steady.spans,
+                tell_every_s=steady.look_every_s,
+            )
+            command = [sys.executable, "-m", "tests.bench.sender", order.line()]
+            database = Database.open_existing(folder)
+            assert database is not None
+            with (
+                closing(database),
+                subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as sender,
+            ):
+                assert sender.stdout is not None
+                begun_s = before_s = time.monotonic()
+                used_s = cpu_s(server.pid)
+                for line in sender.stdout:
+                    now_s, now_used_s = time.monotonic(), cpu_s(server.pid)
+                    if line == "begin\n":
+                        begun_s = now_s
+                    elif line == "end\n":
+                        break
+                    else:
+                        yield Sample(
+                            after_s=now_s - begun_s,
+                            seconds=now_s - before_s,
+                            cpu=(now_used_s - used_s) / (now_s - before_s),
+                            memory_mb=resident_mb(server.pid),
+                            journal_rows=SqliteJournal(database).depth(),
+                            outbox_events=SqliteOutbox(database).depth(),
+                            file_mb=_size_mb(folder / FILE_NAME),
+                            log_mb=_size_mb(folder / f"{FILE_NAME}-wal"),
+                            **json.loads(line),
+                        )
+                    before_s, used_s = now_s, now_used_s
+                sender.wait()
+
+
+def _size_mb(file: Path) -> float:
+    return file.stat().st_size / 1e6 if file.exists() else 0.0
+
+
+def line_of(some: Sequence[Sample], spans: int) -> str:
+    """These samples in one line."""
+    seconds = sum(each.seconds for each in some)
+    last = some[-1]
+    return (
+        f"{last.after_s / 60:6.1f} min  {sum(each.requests for each in some) * spans / seconds:8,.0f} spans/s  "
+        f"CPU {100 * statistics.median(each.cpu for each in some):5.1f} %  "
+        f"memory {statistics.median(each.memory_mb for each in some):6.1f} MB  "
+        f"p50 {statistics.median(each.p50_ms for each in some):5.1f} ms  "
+        f"p99 {statistics.median(each.p99_ms for each in some):6.1f} ms "
+        f"(most {max(each.p99_ms for each in some):,.0f})  "
+        f"journal {last.journal_rows:,} rows  outbox {last.outbox_events:,}  "
+        f"file {last.file_mb:,.0f} MB  log {last.log_mb:.1f} MB"
+    )
+
+
+def complaints(found: Sequence[Sample], steady: Steady) -> list[str]:
+    """What is not as it should be after a run."""
+    quarter = max(1, len(found) // 4)
+    first, last = (statistics.median(each.memory_mb for each in some) for some in (found[:quarter], found[-quarter:]))
+    reached = sum(each.requests for each in found) * steady.spans / sum(each.seconds for each in found)
+    errors = sum(each.errors for each in found)
+    told = []
+    if last > first * GROWN_SHARE and last > first + GROWN_MB:
+        told.append(f"memory grew from {first:.1f} to {last:.1f} MB")
+    if reached < KEPT_SHARE * steady.rate:
+        told.append(f"{reached:,.0f} spans/s of {steady.rate:,.0f}")
+    if errors:
+        told.append(f"{errors:,} requests failed")
+    return told
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.endurance", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--rate", type=float, default=2_000.0, help="LLM spans a second")
+    parser.add_argument("--spans", type=int, default=100, help="of a request")
+    parser.add_argument("--connections", type=int, default=4)
+    parser.add_argument("--http", action="store_true", help="instead of gRPC")
+    chosen = parser.parse_args()
+    steady = Steady(
+        seconds=60 * chosen.minutes,
+        rate=chosen.rate,
+        spans=chosen.spans,
+        connections=chosen.connections,
+        way="http" if chosen.http else "grpc",
+        look_every_s=min(LOOK_EVERY_S, 60 * chosen.minutes / 8),
+    )
+    found: list[Sample] = []
+    told = 0
+    for sample in samples(steady):
+        found.append(sample)
+        if sample.after_s >= 60 * (told + 1):
+            told += 1
+            minute = [each for each in found if each.after_s > 60 * (told - 1)]
+            _say(line_of(minute, steady.spans))
+    quarter = max(1, len(found) // 4)
+    _say("first quarter, then last:", line_of(found[:quarter], steady.spans), line_of(found[-quarter:], steady.spans))
+    wrong = complaints(found, steady)
+    _say(*(wrong or ["memory did not grow, the rate was kept, no request failed"]))
+    sys.exit(1 if wrong else 0)
+
+
+def _say(*lines: str) -> None:
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
