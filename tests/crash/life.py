@@ -74,8 +74,9 @@ class Life:
         )
 
     def companions(self) -> list[int]:
-        """The processes that it has started."""
-        return children_of(self._process.pid)
+        """The processes that it has started, once it said that it is ready: before, one that ends is no start."""
+        ready = f"spanmeter {self._process.pid} is ready\n"
+        return children_of(self._process.pid) if ready in self._log.read_text(errors="replace") else []
 
     def stop(self) -> None:
         """In order, by SIGTERM; by force if it does not obey. Idempotent."""
