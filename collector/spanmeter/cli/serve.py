@@ -38,7 +38,7 @@ def serve() -> None:
 
     from spanmeter.cli.environment import collect_rarely, settings_from_environment
     from spanmeter.logs import log_to_stderr
-    from spanmeter.receiving import keep_what_is_loaded
+    from spanmeter.receiving import tune_interpreter
     from spanmeter.service import Service
 
     collect_rarely()
@@ -47,7 +47,7 @@ def serve() -> None:
     stop = _StopSignals()
     service = Service(settings)
     service.start()
-    keep_what_is_loaded()
+    tune_interpreter()
     click.echo(f"spanmeter {os.getpid()} is ready", err=True)
     while not stop.came_within(1.0):
         pass  # bounded: a signal that the system gives to another thread does not end a wait of this one

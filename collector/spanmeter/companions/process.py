@@ -7,7 +7,7 @@ from spanmeter.clock import SystemClock
 from spanmeter.companions.messages import Failure, GoneError, Line, Stop
 from spanmeter.errors import SpanmeterError
 from spanmeter.logs import log_to_stderr
-from spanmeter.receiving import Receiving, keep_what_is_loaded
+from spanmeter.receiving import Receiving, tune_interpreter
 from spanmeter.settings import Settings
 from spanmeter.store.database import Database
 
@@ -48,7 +48,7 @@ class _Companion:
         )
         try:
             receiving.start()
-            keep_what_is_loaded()
+            tune_interpreter()
             said: str | None = None
             while self._stop_after_s is None:
                 if (problem := receiving.problem) != said:
