@@ -4,36 +4,31 @@ import logging
 import threading
 
 from spanmeter.clock import SystemClock
-from spanmeter.errors import SettingsError, SpanmeterError, StoreBusyError
-from spanmeter.pipeline.configured import configured_recogniser
-from spanmeter.pipeline.intake import Intake
-from spanmeter.receiver.grpc import GrpcReceiver
-from spanmeter.receiver.http import HttpReceiver
-from spanmeter.receiver.reception import Reception
+from spanmeter.companions.supervision import Companion
+from spanmeter.errors import SettingsError, StoreBusyError
+from spanmeter.receiver.ports import port_to_share
+from spanmeter.receiving import Receiving, cannot_listen
 from spanmeter.settings import Settings
 from spanmeter.store.database import Database
-from spanmeter.store.journal import SqliteJournal
 from spanmeter.store.lock import FileLock
-from spanmeter.store.space import Space
 from spanmeter.worker import Worker, configured_events_url
 
 log = logging.getLogger("spanmeter.service")
 
 
 class Service:
-    """The collector as one process. `start`, then `stop`; neither may be called twice."""
+    """The collector: this process receives, assembles and delivers; its companions, if it has any, receive as it does.
+    `start`, then `stop`; neither may be called twice.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stopping = False
         self._worker: Worker | None = None
-        self._intake: Intake | None = None
+        self._receiving: Receiving | None = None
+        self._companions: list[Companion] = []
         self._database: Database | None = None
-        self._space: Space | None = None
         self._lock: FileLock | None = None
-        self._receivers: list[GrpcReceiver | HttpReceiver] = []
-        self.grpc_port = 0
-        self.http_port = 0
 
     def start(self) -> None:
         """Open the data folder, start assembly and delivery, then listen. On an error all is stopped again."""
@@ -48,50 +43,39 @@ class Service:
                     f"data folder {settings.data_dir}: another `spanmeter serve` uses it",
                     hint="stop that one, or give this one a SPANMETER_DATA_DIR of its own",
                 )
+            self._companions = [Companion(told=self._problem) for _ in range(settings.receiving_processes - 1)]
+            if self._companions:
+                settings = _with_shared_ports(settings)
+            for companion in self._companions:
+                companion.spawn()  # they load while this process does
             clock = SystemClock()
-            recogniser = configured_recogniser(settings)
-            self._space = Space(
-                settings.data_dir,
-                min_free_bytes=settings.min_free_mb * 2**20,
-                max_bytes=settings.max_data_mb * 2**20,
-                clock=clock,
+            self._receiving = Receiving(
+                settings, self._database, clock=clock, ready=self._problem, shares_ports=bool(self._companions)
             )
-            self._intake = Intake(SqliteJournal(self._database), recogniser, clock, space=self._space)
-            self._intake.start()
             self._worker = Worker(settings, self._database, clock=clock)
             self._worker.start()
-            reception = Reception(
-                intake=self._intake, vocabulary=recogniser.vocabulary(), max_body_bytes=settings.max_body_bytes
-            )
-            if settings.otlp_grpc is not None:
-                grpc = GrpcReceiver(settings.otlp_grpc, reception)
-                self._receivers.append(grpc)
-                self.grpc_port = grpc.start()
-            if settings.otlp_http is not None:
-                http = HttpReceiver(settings.otlp_http, reception, ready=self._problem)
-                self._receivers.append(http)
-                self.http_port = http.start()
-        except OSError as error:
-            self.stop()
-            raise SpanmeterError(
-                str(error), hint="another program listens there; set SPANMETER_OTLP_GRPC or SPANMETER_OTLP_HTTP, or off"
-            ) from error
+            for companion in self._companions:
+                companion.start(settings.model_copy(update={"konnect_token": None, "konnect_token_file": None}))
+            for companion in self._companions:
+                companion.wait_until_ready()
+            self._receiving.start()  # last: connections are spread over those that listen when they are opened
         except BaseException:
             self.stop()
             raise
-        self._announce()
+        self._announce(self._receiving)
 
     def stop(self) -> None:
         """Stop listening, write what was accepted, send what is pending for at most SPANMETER_SHUTDOWN_S seconds."""
         self._stopping = True
         grace_s = max(1.0, self._settings.shutdown_s)
-        stopping = [threading.Thread(target=receiver.stop, args=(grace_s,)) for receiver in self._receivers]
+        stops = [companion.stop for companion in self._companions]
+        if self._receiving is not None:
+            stops.append(self._receiving.stop)
+        stopping = [threading.Thread(target=stop, args=(grace_s,)) for stop in stops]
         for thread in stopping:
             thread.start()
         for thread in stopping:
             thread.join()
-        if self._intake is not None:
-            self._intake.stop(grace_s)
         if self._worker is not None:
             self._worker.stop(close=False, timeout_s=grace_s)
         if self._lock is not None:
@@ -105,23 +89,20 @@ class Service:
             return "stopping"
         if self._worker is None or not self._worker.alive:
             return "assembly or delivery has ended: see the log"
-        try:
-            return (
-                (self._space.problem() if self._space is not None else "")
-                or (self._intake.problem if self._intake is not None else "")
-                or self._worker.problem
-            )
-        except SpanmeterError as error:
-            return error.message
+        if self._receiving is not None and (problem := self._receiving.problem):
+            return problem
+        return self._worker.problem or next(filter(None, (one.problem for one in self._companions)), "")
 
-    def _announce(self) -> None:
+    def _announce(self, receiving: Receiving) -> None:
         settings = self._settings
         for name, address, port in (
-            ("gRPC", settings.otlp_grpc, self.grpc_port),
-            ("HTTP", settings.otlp_http, self.http_port),
+            ("gRPC", settings.otlp_grpc, receiving.grpc_port),
+            ("HTTP", settings.otlp_http, receiving.http_port),
         ):
             if address is not None:
                 log.info("OTLP/%s on %s:%d", name, address.host, port)
+        if self._companions:
+            log.info("%d processes receive", 1 + len(self._companions))
         log.info("data folder %s", settings.data_dir)
         if settings.delivers:
             log.info("events go to %s", configured_events_url(settings))
@@ -130,3 +111,13 @@ class Service:
                 "no KONNECT_TOKEN and no SPANMETER_ENDPOINT: events stay in the local ledger and are sent to nobody; "
                 "`spanmeter usage` shows them"
             )
+
+
+def _with_shared_ports(settings: Settings) -> Settings:
+    """The same, with ports that all processes can listen on. Raises `SpanmeterError` where another program does."""
+    addresses = {"otlp_grpc": settings.otlp_grpc, "otlp_http": settings.otlp_http}
+    try:
+        shared = {name: port_to_share(address) for name, address in addresses.items() if address is not None}
+    except OSError as error:
+        raise cannot_listen(error) from error
+    return settings.model_copy(update=shared)

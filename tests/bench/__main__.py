@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.5, help="of each load (default: 1.5)")
     parser.add_argument("--against", metavar="REV", help="another revision of this repository, measured beside")
     parser.add_argument("--only", default="", metavar="TEXT", help="loads, or servers, whose name contains this")
+    parser.add_argument("--processes", type=int, metavar="N", help="spanmeter with so many, measured beside")
     parser.add_argument("--alone", action="store_true", help="spanmeter to the ack, with none of the others")
     parser.add_argument("--markdown", metavar="FILE", help="write the table there, too")
     chosen = parser.parse_args()
@@ -44,6 +45,9 @@ def main() -> None:
         if chosen.against:
             tree = stack.enter_context(revision(chosen.against, folder))
             contestants.append(spanmeter(f"{chosen.against[:12]}, to the ack", tree, assembles=False))
+        if chosen.processes:
+            name, settings = f"{chosen.processes} processes, to the ack", {"SPANMETER_PROCESSES": str(chosen.processes)}
+            contestants.append(spanmeter(name, ROOT, assembles=False, settings=settings))
         if not chosen.alone:
             contestants += OTHERS
         orders = full_orders(chosen.seconds) if chosen.full else usual_orders(chosen.seconds)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -93,18 +94,18 @@ def _wait_until(is_done: Callable[[], bool]) -> None:
 
 
 def one_run(server: Server, order: Order) -> dict[str, Any]:
-    """What the sender tells, and `cpu_s` of the server in the time that counts."""
+    """What the sender tells, and `cpu_s` of the server and `sender_cpu_s` in the time that counts."""
     command = [sys.executable, "-m", "tests.bench.sender", order.line()]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as sender:
         assert sender.stdout is not None
-        used_s = 0.0
+        used_s = sent_s = 0.0
         for line in sender.stdout:
             if line == "begin\n":
-                used_s -= cpu_s(server.pid)
+                used_s, sent_s = -cpu_s(server.pid), -cpu_s(sender.pid)
             elif line == "end\n":
-                used_s += cpu_s(server.pid)
+                used_s, sent_s = used_s + cpu_s(server.pid), sent_s + cpu_s(sender.pid)
             else:
-                return {**json.loads(line), "cpu_s": used_s}
+                return {**json.loads(line), "cpu_s": used_s, "sender_cpu_s": sent_s}
     raise RuntimeError("the sender ended without a result")
 
 
@@ -112,8 +113,9 @@ def processes(pid: int) -> list[int]:
     """The process and all that descend from it."""
     found = [pid]
     for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            found += processes(int(child))
+        with suppress(FileNotFoundError):  # a thread that has ended meanwhile
+            for child in (task / "children").read_text().split():
+                found += processes(int(child))
     return found
 
 

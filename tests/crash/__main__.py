@@ -19,6 +19,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
     parser.add_argument("--kills", type=int, default=500, help="how often the collector is killed (default: 500)")
     parser.add_argument("--seed", type=int, default=1, help="of tokens, moments and order (default: 1)")
+    parser.add_argument("--processes", type=int, default=1, help="that receive (default: 1); they are killed, too")
     parser.add_argument(
         "--power-cuts", type=int, default=1000, help="acknowledgements to check for power loss, 0: none (default: 1000)"
     )
@@ -31,7 +32,7 @@ def main() -> None:
             sys.stderr.write(f"\r\033[K{line}")
 
     problems = _later(told)
-    figures = run_trial(Plan.of(chosen.kills, seed=chosen.seed, told=told))
+    figures = run_trial(Plan.of(chosen.kills, seed=chosen.seed, processes=chosen.processes, told=told))
     sys.stdout.write(f"\n{table_of(figures)}\n")
     problems += figures.audit.problems
     if chosen.power_cuts and (missing := missing_strace()):

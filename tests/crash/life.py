@@ -11,6 +11,7 @@ from pathlib import Path
 from socket import socket
 
 from tests.acceptance.child import STOP_TIMEOUT_S, accepts, eventually
+from tests.acceptance.processes import children_of
 from tests.crash.steps import Step
 
 ROOT = Path(__file__).parents[2]
@@ -71,6 +72,11 @@ class Life:
         assert code == -signal.SIGKILL, (
             f"ended by itself, exit status {code}:\n{self._log.read_text(errors='replace')[-3000:]}"
         )
+
+    def companions(self) -> list[int]:
+        """The processes that it has started, once it said that it is ready: before, one that ends is no start."""
+        ready = f"spanmeter {self._process.pid} is ready\n"
+        return children_of(self._process.pid) if ready in self._log.read_text(errors="replace") else []
 
     def stop(self) -> None:
         """In order, by SIGTERM; by force if it does not obey. Idempotent."""

@@ -1,6 +1,8 @@
 """A trial: a collector under load from every kind of client, killed again and again, and what was billed in the end."""
 
+import os
 import random
+import signal
 import tempfile
 import time
 from collections import Counter, deque
@@ -19,6 +21,7 @@ from tests.crash.records import CALL_ATTRIBUTE, Records
 from tests.crash.steps import Step
 
 AT_RANDOM = "at a random moment"
+AFTER_A_COMPANION = "at a random moment, a companion before"
 WHILE_STARTING = "while it starts"
 SETTLE_TIMEOUT_S = 240.0
 
@@ -45,19 +48,23 @@ class Figures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Kills in their order: a step, or None for a random moment."""
+    """Kills in their order: a step, or None for a random moment. With more than one of `processes`, a random moment is
+    as often the end of a companion first, some time before that of the rest."""
 
     kills: list[Step | None]
     seed: int
+    processes: int = 1
     told: Callable[[str], None] = field(default=lambda _: None)
 
     @classmethod
-    def of(cls, kills: int, *, seed: int, told: Callable[[str], None] = lambda _: None) -> "Plan":
+    def of(cls, kills: int, *, seed: int, processes: int = 1, told: Callable[[str], None] = lambda _: None) -> "Plan":
         """Half at named steps, each as often as the others, half at random, in a random order."""
-        chosen: list[Step | None] = [*Step] * (kills // (2 * len(Step)))
+        # Which process the clients' connections come to is chance: only steps that every life passes are named.
+        steps = [step for step in Step if processes == 1 or not step.name.startswith("JOURNAL")]
+        chosen: list[Step | None] = [*steps] * (kills // (2 * len(steps)))
         chosen += [None] * (kills - len(chosen))
         random.Random(seed).shuffle(chosen)
-        return cls(kills=chosen, seed=seed, told=told)
+        return cls(kills=chosen, seed=seed, processes=processes, told=told)
 
 
 def run_trial(plan: Plan) -> Figures:
@@ -70,6 +77,7 @@ def run_trial(plan: Plan) -> Figures:
         environment = {
             **serve_settings(folder / "data", service=service),
             **SETTINGS,
+            "SPANMETER_PROCESSES": str(plan.processes),
             "SPANMETER_OTLP_GRPC": f"127.0.0.1:{(grpc_port := lasting_port())}",
             "SPANMETER_OTLP_HTTP": f"127.0.0.1:{(http_port := lasting_port())}",
         }
@@ -124,6 +132,11 @@ def _live(life: Life, step: Step | None, *, records: Records, chance: random.Ran
     if step is None:
         assert ready, "died by itself"
         records.wait_for_more(chance.randint(1, 200), timeout_s=5.0)
+        if (companions := life.companions()) and chance.random() < 0.5:
+            os.kill(companions[0], signal.SIGKILL)
+            records.wait_for_more(chance.randint(1, 200), timeout_s=5.0)
+            life.kill_after(chance.uniform(0.0, 1.5))  # the next companion is on its way, or not
+            return AFTER_A_COMPANION, start_s
         life.kill_after(chance.uniform(0.0, 0.3))
         return AT_RANDOM, start_s
     assert life.wait_for_death(), f"the step was never passed: {step}"

@@ -41,6 +41,7 @@ def convert(files: tuple[str, ...], jobs: int, window: int, summary: str | None,
     from spanmeter.pipeline.configured import configured_recogniser, configured_rules
     from spanmeter.pipeline.conversion import Conversion, settlements
     from spanmeter.pipeline.recorded import recorded_entries
+    from spanmeter.settings import usable_cores
     from spanmeter.wire.files import read_pieces
 
     collect_rarely()
@@ -56,7 +57,7 @@ def convert(files: tuple[str, ...], jobs: int, window: int, summary: str | None,
         counts=lambda: (conversion.spans, conversion.events),
     )
     pieces = watched.through(piece for file in files for piece in read_pieces(file))
-    jobs = jobs or cores()
+    jobs = jobs or usable_cores()
     if jobs > 1:
         from spanmeter.pipeline.cores import entries_on_cores
 
@@ -104,13 +105,6 @@ def write_all(stream: BinaryIO, text: bytes) -> None:
     rest = memoryview(text)
     while rest:
         rest = rest[stream.write(rest) :]
-
-
-def cores() -> int:
-    """How many this process may use."""
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _opened(path: str | None) -> BinaryIO:

@@ -34,12 +34,11 @@ def serve() -> None:
     A request is acknowledged when what it may bill is on disk. Without KONNECT_TOKEN or SPANMETER_ENDPOINT, usage is
     recorded in the local ledger only.
     """
-    import gc
     import os
-    import sys
 
     from spanmeter.cli.environment import collect_rarely, settings_from_environment
     from spanmeter.logs import log_to_stderr
+    from spanmeter.receiving import tune_interpreter
     from spanmeter.service import Service
 
     collect_rarely()
@@ -48,13 +47,7 @@ def serve() -> None:
     stop = _StopSignals()
     service = Service(settings)
     service.start()
-    # What was loaded stays. Requests make objects by the thousand and no cycles: looked through at every 700 of them,
-    # as is the default, they cost a tenth more.
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 100)
-    # A commit takes the interpreter back a dozen times, each time from a thread that decodes: by default that may keep
-    # it for 5 ms, and an acknowledgement then takes ten times as long as its fsync.
-    sys.setswitchinterval(0.001)
+    tune_interpreter()
     click.echo(f"spanmeter {os.getpid()} is ready", err=True)
     while not stop.came_within(1.0):
         pass  # bounded: a signal that the system gives to another thread does not end a wait of this one

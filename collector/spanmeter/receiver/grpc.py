@@ -35,9 +35,11 @@ class GrpcReceiver:
     one that waits in a thread of a pool for its commit makes twice as many. `start` returns the port.
     """
 
-    def __init__(self, address: ListenAddress, reception: Reception) -> None:
+    def __init__(self, address: ListenAddress, reception: Reception, *, shares_port: bool = False) -> None:
+        """With `shares_port`, other processes that do may listen there too."""
         self._address = address
         self._reception = reception
+        self._shares_port = shares_port
         self._port: Future[int] = Future()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
@@ -71,7 +73,10 @@ class GrpcReceiver:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         self._commits = Commits(self._loop)
         server = grpc.aio.server(
-            options=[("grpc.max_receive_message_length", self._reception.max_body_bytes), ("grpc.so_reuseport", 0)]
+            options=[
+                ("grpc.max_receive_message_length", self._reception.max_body_bytes),
+                ("grpc.so_reuseport", int(self._shares_port)),
+            ]
         )
         handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(self._export)
         server.add_generic_rpc_handlers(

@@ -42,8 +42,17 @@ _INVALID_ARGUMENT, _UNAVAILABLE, _INTERNAL = 3, 14, 13
 class HttpReceiver:
     """The HTTP server in a thread of its own. `ready` tells /readyz whether requests can be taken."""
 
-    def __init__(self, address: ListenAddress, reception: Reception, *, ready: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        address: ListenAddress,
+        reception: Reception,
+        *,
+        ready: Callable[[], str],
+        shares_port: bool = False,
+    ) -> None:
+        """With `shares_port`, other processes that do may listen there too."""
         self._address = address
+        self._shares_port = shares_port
         self._reception = reception
         self._ready = ready
         self._socket: socket.socket | None = None
@@ -70,6 +79,8 @@ class HttpReceiver:
         family = socket.AF_INET6 if ":" in self._address.host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_STREAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if self._shares_port:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:
             self._socket.bind((self._address.host, self._address.port))
             self._socket.listen(1024)

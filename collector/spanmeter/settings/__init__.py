@@ -1,7 +1,7 @@
 """What an operator can set: the table of settings, its kinds of values, reading the environment, and display."""
 
 from spanmeter.settings.display import SettingRow, rows
-from spanmeter.settings.kinds import Estimates, ListenAddress, ProviderNames, SettlementMode
+from spanmeter.settings.kinds import Estimates, ListenAddress, ProviderNames, SettlementMode, usable_cores
 from spanmeter.settings.loading import load, unknown_variables
 from spanmeter.settings.table import TENANT_ATTRIBUTES, Settings, variables
 
@@ -16,5 +16,6 @@ __all__ = [
     "load",
     "rows",
     "unknown_variables",
+    "usable_cores",
     "variables",
 ]

@@ -125,3 +125,8 @@ def default_data_dir() -> Path:
         return (Path(state) if state else Path.home() / ".local" / "state") / "spanmeter"
     except RuntimeError:  # no HOME, and no such user
         return Path(tempfile.gettempdir()) / f"spanmeter-{os.getuid()}"
+
+
+def usable_cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -23,6 +23,7 @@ from spanmeter.settings.kinds import (
     as_source,
     as_type_names,
     default_data_dir,
+    usable_cores,
 )
 
 # tenant.id first: the name that most guides use. Then what the instrumentations make of a caller's own metadata
@@ -99,6 +100,13 @@ class Settings(BaseModel):
         "SPANMETER_OTLP_HTTP",
         ListenAddress("127.0.0.1", 4318),
         "Where `serve` listens for OTLP over HTTP, and answers /healthz and /readyz; `off` disables it.",
+    )
+    processes: int = _setting(
+        "SPANMETER_PROCESSES",
+        1,
+        "Processes that receive in `serve`; 0: one for each core. Linux spreads connections over them.",
+        ge=0,
+        le=64,
     )
     max_body_bytes: int = _setting(
         "SPANMETER_MAX_BODY_BYTES",
@@ -264,6 +272,10 @@ class Settings(BaseModel):
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    @property
+    def receiving_processes(self) -> int:
+        return self.processes or usable_cores()
 
     @property
     def delivers(self) -> bool:

@@ -13,6 +13,7 @@ from spanmeter.settings import (
     SettlementMode,
     load,
     unknown_variables,
+    usable_cores,
     variables,
 )
 
@@ -36,6 +37,7 @@ def test_every_default() -> None:
         "data_dir": Path("/d"),
         "otlp_grpc": ListenAddress("127.0.0.1", 4317),
         "otlp_http": ListenAddress("127.0.0.1", 4318),
+        "processes": 1,
         "max_body_bytes": 64 * 1024 * 1024,
         "tenant_attributes": TENANT_ATTRIBUTES,
         "default_subject": None,
@@ -243,3 +245,9 @@ def test_unknown_variables_are_pointed_out() -> None:
 
 def test_every_field_has_a_variable_of_its_own() -> None:
     assert sorted(variables().values()) == sorted(Settings.model_fields)
+
+
+def test_processes_are_as_many_as_said_or_as_there_are_cores() -> None:
+    assert load({}).receiving_processes == 1
+    assert load({"SPANMETER_PROCESSES": "3"}).receiving_processes == 3
+    assert load({"SPANMETER_PROCESSES": "0"}).receiving_processes == usable_cores() >= 1

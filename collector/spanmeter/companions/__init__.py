@@ -1,0 +1,1 @@
+"""Further processes of `spanmeter serve`, which receive beside it, and their supervision."""
