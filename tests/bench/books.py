@@ -27,7 +27,7 @@ def fill_ledger(database: Database, number: int, *, now_ns: int, tenants: int, f
                     "spanmeter",
                     "kong.llm_request",
                     f"tenant-{call % tenants}",
-                    begun_ns + place * step_ns,
+                    begun_ns + 2 * call * step_ns,  # one time for all of a call
                     token_class,
                     17 + call % 5000,
                     *_NAMES,
