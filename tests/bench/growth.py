@@ -22,6 +22,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from spanmeter.demo.stage import clean_environment
+from spanmeter.ledger.report import usage_rows
 from spanmeter.store.database import Database
 from spanmeter.store.journal import SqliteJournal
 from tests.bench.assembly import fill_journal, open_calls
@@ -117,7 +118,7 @@ def _copied(folder: Path) -> Iterator[Path]:
 def fill(database: Database, way: str, before: int, size: int) -> None:
     """Make it as large as that, where it was of size `before`."""
     now_ns = time.time_ns()
-    [(there,)] = database.execute("event_max")
+    there = sum(row.events for row in usage_rows(database))
     match way:
         case "ledger":
             fill_ledger(database, size, now_ns=now_ns, tenants=1_000, first=there)
