@@ -1,6 +1,6 @@
 """From decided traces to one settlement: what is billed, what is held for a person, and books that balance."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -291,10 +291,15 @@ def _sides(billed: Mapping[str, Billed | UsageEvent]) -> tuple[int, int]:
     return sides[0], sides[1]
 
 
-def _newly_arrived(gathered: Mapping[bytes, Gathered], memories: Mapping[bytes, TraceMemory]) -> Iterator[Received]:
+def _newly_arrived(gathered: Mapping[bytes, Gathered], memories: Mapping[bytes, TraceMemory]) -> list[Received]:
     """The spans that no earlier round accounted for."""
-    for trace_id, new in gathered.items():
-        accounted = set(memories[trace_id].rows) if trace_id in memories else ()
-        for seq, shape, row in new.arrivals:
-            if seq not in accounted:
-                yield shape, row[9]
+    found = [
+        (shape, row[9])
+        for trace_id, new in gathered.items()
+        if trace_id not in memories
+        for _, shape, row in new.arrivals
+    ]
+    for trace_id, memory in memories.items():
+        accounted = set(memory.rows)
+        found += [(shape, row[9]) for seq, shape, row in gathered[trace_id].arrivals if seq not in accounted]
+    return found

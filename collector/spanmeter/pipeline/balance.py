@@ -1,6 +1,7 @@
 """Spans and tokens by outcome, and the proof that none got lost: received = sum of outcomes."""
 
 from collections.abc import Iterable
+from typing import Final
 
 from spanmeter.store.ledger import Settlement, Tally
 from spanmeter.usage.call import SpanFacts
@@ -33,20 +34,16 @@ class Sums:
 
 Received = tuple[SpanFacts, Counts | None]
 """A span's shape and counts."""
+_NO_COUNTS: Final[Counts] = (0, 0, 0, 0, 0)
 
 
 def check_balance(arrived: Iterable[Received], settlement: Settlement) -> None:
     """Raises AssertionError unless the outcomes of a round come to the LLM spans that arrived in it, in spans and in
     tokens."""
-    spans = input_tokens = output_tokens = 0
-    for shape, counts in arrived:
-        if shape.call is not None:
-            spans += 1
-            if counts is not None:
-                fresh, cache_read, cache_write, output, reasoning = counts
-                input_tokens += fresh + cache_read + cache_write
-                output_tokens += output + reasoning
-    received = Tally(spans=spans, input_tokens=input_tokens, output_tokens=output_tokens)
+    calls = [counts for shape, counts in arrived if shape.call is not None]
+    counted = [counts for counts in calls if counts is not None] or [_NO_COUNTS]
+    fresh, cache_read, cache_write, output, reasoning = map(sum, zip(*counted, strict=True))
+    received = Tally(spans=len(calls), input_tokens=fresh + cache_read + cache_write, output_tokens=output + reasoning)
     accounted_for = Tally()
     for amount in settlement.tallies.values():
         accounted_for = accounted_for.plus(amount)

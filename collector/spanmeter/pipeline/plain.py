@@ -4,7 +4,7 @@ The text of an event is the same for all calls of a shape but for id, subject, t
 as any event is, and cut there.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import compress
 from operator import itemgetter, not_
@@ -20,7 +20,6 @@ from spanmeter.usage.decision import Decision
 from spanmeter.usage.event import EventRules, UsageEvent, events, part_classes, rfc3339
 from spanmeter.usage.grouping import Look, call_of
 from spanmeter.usage.outcome import Outcome, Reason
-from spanmeter.usage.packing import Counts
 from spanmeter.usage.plain import PlainCall, unlike_others
 
 _encode = msgspec.json.Encoder().encode
@@ -28,10 +27,11 @@ _by_start = itemgetter(5, 1, 2)  # of a row: start, trace, span
 
 
 class EventForm(NamedTuple):
-    """The events of one token class of all calls of one shape. `counts_in` picks the counts that are billed in it;
-    `pieces` are the text around id, subject, time and tokens; `like` is such an event."""
+    """The events of one token class of all calls of one shape. `first` and `rest` are the places of the counts that are
+    billed in it; `pieces` are the text around id, subject, time and tokens; `like` is such an event."""
 
-    counts_in: Callable[[Counts], tuple[int, ...]]
+    first: int
+    rest: Sequence[int]
     pieces: tuple[str, str, str, str, str]
     like: UsageEvent
 
@@ -53,8 +53,7 @@ def event_forms(shape: SpanFacts, rules: EventRules) -> list[EventForm]:
         before_id, before_subject, before_time, before_tokens, end = _encode(text).decode().split("\0")
         pieces = f'{before_id}"', f'{event.id}"{before_subject}', f'{before_time}"', f'"{before_tokens}', end
         first, *rest = [at for at, token_class in enumerate(billed_in) if token_class is event.token_class]
-        counts_in = itemgetter(first, *rest) if rest else itemgetter(slice(first, first + 1))
-        forms.append(EventForm(counts_in, pieces, event))
+        forms.append(EventForm(first, rest, pieces, event))
     return forms
 
 
@@ -105,8 +104,10 @@ def bill(calls: Iterable[PlainCall], settlement: Settlement, rules: EventRules) 
         end_ns, counts = row[6], row[9]
         assert counts is not None
         time = rfc3339(end_ns)
-        for counts_in, (before_id, before_subject, before_time, before_tokens, end), like in forms:
-            tokens = sum(counts_in(counts))
+        for first, rest, (before_id, before_subject, before_time, before_tokens, end), like in forms:
+            tokens = counts[first]
+            for at in rest:
+                tokens += counts[at]
             if tokens:
                 text = f"{before_id}{identity}{before_subject}{subject}{before_time}{time}{before_tokens}{tokens}{end}"
                 write(text.encode())

@@ -67,18 +67,22 @@ class RecentCalls:
             self._old, self._young = self._young, _nothing()
             self._young_calls, self._young_since_ns = 0, now_ns
         pack = _RECORD.pack
-        places: dict[int, tuple[_Seen, int, int] | None] = {}  # by the shape's `id`
+        by_shape: defaultdict[int, list[Row]] = defaultdict(list)  # by the shape's `id`
+        shapes: dict[int, SpanFacts] = {}
         for shape, row in calls:
-            if id(shape) not in places:
-                places[id(shape)] = self._place(shape)
-            place, counts = places[id(shape)], row[9]
-            if place is None or counts is None:
-                continue
-            seen, back_ns, ahead_ns = place
-            fresh, cache_read, cache_write, output, reasoning = counts
-            prompt = fresh + cache_read + cache_write
-            seen.noted += pack(row[1], row[2], row[5] - back_ns, row[6] + ahead_ns, prompt, output + reasoning)
-            self._young_calls += 1
+            by_shape[id(shape)].append(row)
+            shapes[id(shape)] = shape
+        for number, rows in by_shape.items():
+            place = self._place(shapes[number])
+            if place is not None:
+                seen, back_ns, ahead_ns = place
+                records = [
+                    pack(row[1], row[2], row[5] - back_ns, row[6] + ahead_ns, of[0] + of[1] + of[2], of[3] + of[4])
+                    for row in rows
+                    if (of := row[9]) is not None
+                ]
+                seen.noted += b"".join(records)
+                self._young_calls += len(records)
 
     def _place(self, shape: SpanFacts) -> tuple[_Seen, int, int] | None:
         """Where calls of a shape are noted, and how far they reach back and ahead; None if it is no call's."""

@@ -19,7 +19,7 @@ _Value = TypeVar("_Value")
 
 
 class _Newest(Generic[_Key, _Value]):
-    """A mapping that keeps the newest `most` entries at least, and twice as many at most."""
+    """A mapping that keeps the newest `most` entries at least, and twice as many and what came together at most."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -30,10 +30,16 @@ class _Newest(Generic[_Key, _Value]):
         found = self._young.get(key)
         return found if found is not None else self._old.get(key)
 
-    def set(self, key: _Key, value: _Value) -> None:
+    def among(self, keys: Collection[_Key]) -> dict[_Key, _Value]:
+        """Those with one of these keys."""
+        found = {key: self._old[key] for key in self._old.keys() & keys}
+        found.update([(key, self._young[key]) for key in self._young.keys() & keys])
+        return found
+
+    def update(self, entries: Mapping[_Key, _Value]) -> None:
         if len(self._young) >= self._most:
             self._old, self._young = self._young, {}
-        self._young[key] = value
+        self._young.update(entries)
 
     def values(self) -> Iterator[_Value]:
         yield from (value for key, value in self._old.items() if key not in self._young)
@@ -56,22 +62,20 @@ class RememberedBooks:
         return self._traces.get(trace_id) is not None
 
     def memories(self, trace_ids: Collection[bytes]) -> Mapping[bytes, TraceMemory]:
-        found = ((trace_id, self._traces.get(trace_id)) for trace_id in trace_ids)
-        return {trace_id: _copy(memory) for trace_id, memory in found if memory is not None}
+        return {trace_id: _copy(memory) for trace_id, memory in self._traces.among(trace_ids).items()}
 
     def recent_memories(self, *, since_ns: int) -> Iterator[TraceMemory]:
         return map(_copy, self._traces.values())
 
     def billed(self, source: str, identities: Collection[str]) -> Mapping[str, Billed]:
-        found = [(identity, call) for identity in identities if (call := self._calls.get(identity)) is not None]
         return {
             event_id(identity, token_class): Billed(tokens=tokens, scope=scope)
-            for identity, (counts, scope) in found
+            for identity, (counts, scope) in self._calls.among(identities).items()
             for token_class, tokens in counted(make_usage(*counts), self._classes)
         }
 
     def parked_with(self, identities: Collection[str]) -> Sequence[Decision]:
-        keys = (key for identity in identities for key in self._waiting.get(identity) or ())
+        keys = [key for waiting in self._waiting.among(identities).values() for key in waiting]
         found = (self._held.get(key) for key in keys)
         return [decision for decision in found if decision is not None and decision.identity in identities]
 
@@ -79,22 +83,21 @@ class RememberedBooks:
         return {decision.span.trace_id for decision in self._held.values() if decision.outcome is Outcome.PARKED}
 
     def settle(self, settlement: Settlement, *, now_ns: int, deliver: bool) -> None:
-        for shape, row, _, identity, *_ in settlement.plain.values():
-            counts = row[9]
-            assert counts is not None
-            self._calls.set(identity, (counts, shape.scope))
+        billed: dict[str, tuple[Counts, str]] = {
+            call.identity: (call.counts, call.shape.scope) for call in settlement.plain.values()
+        }
         for decision in settlement.decisions:
             if decision.outcome is Outcome.BILLED:
-                self._calls.set(decision.identity, (counts_of(decision.usage), decision.span.scope))
-        for trace_id, memory in (settlement.plain | settlement.memories).items():
-            self._traces.set(trace_id, memory)
+                billed[decision.identity] = counts_of(decision.usage), decision.span.scope
+        self._calls.update(billed)
+        self._traces.update({**settlement.plain, **settlement.memories})
         for decision in settlement.held:
             if decision.outcome in (Outcome.PARKED, Outcome.ESTIMATED) and decision.identity:
                 key = decision.span.trace_id, decision.span.span_id
-                self._held.set(key, decision)
+                self._held.update({key: decision})
                 waiting = self._waiting.get(decision.identity) or ()
                 if key not in waiting:
-                    self._waiting.set(decision.identity, (*waiting, key))
+                    self._waiting.update({decision.identity: (*waiting, key)})
 
     def forget(self, *, before_ns: int) -> bool:
         return False

@@ -17,7 +17,7 @@ from spanmeter.usage.decision import Decision, DecisionRules
 from spanmeter.usage.grouping import Look, are_unlike
 from spanmeter.usage.identity import identity_of_span, is_specific, is_usual, looks_made, response_identity
 from spanmeter.usage.outcome import Outcome, Reason
-from spanmeter.usage.packing import Arrival, Row, unpacked
+from spanmeter.usage.packing import Arrival, Counts, Row, unpacked
 from spanmeter.usage.trace import Trace, is_call
 
 _new = tuple.__new__
@@ -42,6 +42,12 @@ class PlainCall(NamedTuple):
     @property
     def span_id(self) -> bytes:
         return self.row[2]
+
+    @property
+    def counts(self) -> Counts:
+        counts = self.row[9]
+        assert counts is not None
+        return counts
 
     def facts(self) -> SpanFacts:
         return unpacked(self.shape, self.row)
