@@ -1,9 +1,9 @@
 """A long run at a steady rate: `python -m tests.bench.endurance --minutes 60 --rate 2000`.
 
-LLM spans through the real `serve` with its default settings, on to a metering service that takes everything. Looks
-every few seconds at memory, CPU, latencies, the journal, the outbox and the files, and prints a line a minute. At the
-end the medians of the first and the last quarter; exits with 1 where memory grew between them, requests failed or the
-rate was not kept.
+LLM spans through the real `serve` with its default settings, but for --batch-events, on to a metering service that
+takes everything. Looks every few seconds at memory, CPU, latencies, the journal, the outbox and the files, and prints a
+line a minute. At the end the medians of the first and the last quarter; exits with 1 where memory grew between them,
+requests failed or the rate was not kept.
 """
 
 import argparse
@@ -13,9 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from spanmeter.store.database import FILE_NAME, Database
@@ -62,6 +62,7 @@ class Steady:
     spans: int
     connections: int
     way: str = "grpc"
+    settings: Mapping[str, str] = field(default_factory=dict)
     look_every_s: float = LOOK_EVERY_S
 
 
@@ -69,7 +70,7 @@ def samples(steady: Steady) -> Iterator[Sample]:
     """Looks at `serve` as long as the load lasts."""
     with tempfile.TemporaryDirectory(prefix="spanmeter-endurance-") as name, taking_service() as url:
         folder = Path(name) / "data"
-        with serving(folder, settings={"SPANMETER_ENDPOINT": url}) as server:
+        with serving(folder, settings={"SPANMETER_ENDPOINT": url, **steady.settings}) as server:
             order = Order(
                 load=Load(name="LLM spans", spans=steady.spans),
                 way=steady.way,
@@ -155,6 +156,7 @@ def main() -> None:
     parser.add_argument("--spans", type=int, default=100, help="of a request")
     parser.add_argument("--connections", type=int, default=4)
     parser.add_argument("--http", action="store_true", help="instead of gRPC")
+    parser.add_argument("--batch-events", type=int, help="SPANMETER_BATCH_EVENTS, its default if left out")
     chosen = parser.parse_args()
     steady = Steady(
         seconds=60 * chosen.minutes,
@@ -162,6 +164,7 @@ def main() -> None:
         spans=chosen.spans,
         connections=chosen.connections,
         way="http" if chosen.http else "grpc",
+        settings={"SPANMETER_BATCH_EVENTS": str(chosen.batch_events)} if chosen.batch_events else {},
         look_every_s=min(LOOK_EVERY_S, 60 * chosen.minutes / 8),
     )
     found: list[Sample] = []

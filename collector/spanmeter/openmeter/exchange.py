@@ -1,8 +1,8 @@
 """One request to the service and what came back: the one place that sets HTTP up."""
 
 import ssl
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -14,6 +14,8 @@ from spanmeter.errors import SpanmeterError
 from spanmeter.openmeter.answer import WRONG_ADDRESS, fold
 from spanmeter.openmeter.deadline import Deadline
 from spanmeter.openmeter.reply import Halted, Retry
+
+_NO_STREAM = httpx.ByteStream(b"")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,13 +120,15 @@ class Exchange(Closing):
             with (
                 _untraced(),
                 self._deadline.within(limit_s),
-                self._http.stream(
-                    method,
-                    url,
-                    params=None if parameters is None else dict(parameters),
-                    headers=headers,
-                    content=content,
-                    timeout=limit_s,
+                _let_go_of(
+                    self._http.stream(
+                        method,
+                        url,
+                        params=None if parameters is None else dict(parameters),
+                        headers=headers,
+                        content=content,
+                        timeout=limit_s,
+                    )
                 ) as response,
             ):
                 body, broken = _read(response, most_bytes)
@@ -138,6 +142,19 @@ class Exchange(Closing):
             return Halted(status=None, detail=fold(str(error)), hint=WRONG_ADDRESS)
         except (httpx.HTTPError, OSError) as error:
             return _transport_failure(error, token)
+
+
+@contextmanager
+def _let_go_of(exchange: AbstractContextManager[httpx.Response]) -> Iterator[httpx.Response]:
+    """httpx's response and its stream hold each other, and with them the request and all that was sent, until Python
+    looks for such cycles: that may be hundreds of batches later."""
+    response = None
+    try:
+        with exchange as response:
+            yield response
+    finally:
+        if response is not None:
+            response.stream = _NO_STREAM
 
 
 def _read(response: httpx.Response, most_bytes: int) -> tuple[bytes, str]:

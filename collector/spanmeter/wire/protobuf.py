@@ -73,6 +73,8 @@ def _decode(body: bytes, interest: Interest) -> DecodedRequest:
 
 def _pack_links(spans: Sequence[bytes], rejections: Rejections) -> bytes:
     """The links of spans that need no parsing, most of them cut out of one string at a time: 4 times as fast."""
+    if not spans:
+        return b""
     heads = b"".join([span[:_HEAD_BYTES] for span in spans if span[28:30] == _PARENT_TAG])
     count, odd = divmod(len(heads), _HEAD_BYTES)
     links = bytearray(heads)

@@ -1,3 +1,4 @@
+import gc
 import logging
 import ssl
 from collections.abc import Callable
@@ -194,3 +195,14 @@ def test_the_token_is_told_to_nobody(caplog: pytest.LogCaptureFixture) -> None:
         assert SECRET not in repr(events)
     assert SECRET not in repr(replies)
     assert SECRET not in caplog.text
+
+
+def test_nothing_that_was_sent_is_held_once_it_was_answered() -> None:
+    gc.collect()
+    gc.disable()  # what is left must go without a look for cycles: batches are large, and such looks rare
+    try:
+        with client(lambda _: httpx.Response(204, content=b"taken")) as events:
+            assert events.send([b'{"id":"1"}']) == Taken()
+            assert not [one for one in gc.get_objects() if isinstance(one, httpx.Request | httpx.Response)]
+    finally:
+        gc.enable()
