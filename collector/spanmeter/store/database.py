@@ -6,7 +6,7 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib import resources
 from pathlib import Path
@@ -33,8 +33,9 @@ class Database:
     """One file in WAL mode with synchronous=FULL: a transaction that has returned survives kill -9 and power loss, and
     is in the file that has the name: one that was removed or replaced meanwhile is an error, and is not made anew.
 
-    Each thread has a connection of its own; writers of this process take turns on a lock, those of other processes on
-    SQLite's own. Connections are closed by `close`, from whichever thread.
+    Writers of this process take turns on a lock, those of other processes on SQLite's own. They share one connection:
+    SQLite forgets the pages that it has at hand when another connection has written. To read, each thread has one of
+    its own. Connections are closed by `close`, from whichever thread.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
@@ -43,6 +44,8 @@ class Database:
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._write_lock = threading.Lock()
+        self._writer: sqlite3.Connection | None = None
+        self._log: tuple[int, ...] | None = None  # the write-ahead log that the writers have open
         self._registry_lock = threading.Lock()
         self._gate = Gate()
         self._mode = "ro" if read_only else "rw"
@@ -93,12 +96,21 @@ class Database:
 
     def execute(self, name: str, *parameters: object, **named: object) -> list[Any]:
         """All rows of one query, on this thread's connection."""
+        return self._execute(self._connection, name, named or parameters)
+
+    def execute_in_turn(self, name: str, *parameters: object, **named: object) -> list[Any]:
+        """The same for short reads of what was just written: this waits for writers, and has their pages at hand. Not
+        to be called inside a transaction."""
+        with self._write_lock:
+            return self._execute(self._writing_connection, name, named or parameters)
+
+    def _execute(self, connection: Callable[[], sqlite3.Connection], name: str, parameters: Any) -> list[Any]:
         until_s = time.monotonic() + BUSY_TIMEOUT_S
         with _translated(self.path):
             while True:
                 try:
                     with self._gate.entered():
-                        return self._connection().execute(queries()[name], named or parameters).fetchall()
+                        return connection().execute(queries()[name], parameters).fetchall()
                 except sqlite3.OperationalError as error:  # another process opens or closes the file
                     _wait_on(error, until_s)
 
@@ -122,7 +134,7 @@ class Database:
         while True:
             with ExitStack() as turn:
                 turn.enter_context(self._gate.entered())
-                connection = self._connection()
+                connection = self._writing_connection()
                 try:
                     connection.execute("BEGIN IMMEDIATE")
                 except sqlite3.OperationalError as error:
@@ -143,12 +155,13 @@ class Database:
                 connection.execute("ROLLBACK")
 
     def close(self) -> None:
-        """Close every thread's connection."""
+        """Close all connections."""
         with self._registry_lock:
             for connection in self._connections:
                 connection.close()
             self._connections.clear()
         self._local = threading.local()
+        self._writer = self._log = None
 
     def before_fork(self, timeout_s: float) -> bool:
         """Wait until nobody is in the file, keep everybody out, and close it. False where somebody still is: then a
@@ -172,39 +185,49 @@ class Database:
             return version
 
     def _check_place(self) -> None:
-        """Raises StoreError if what this thread wrote is not where the next process will look for it: a file that was
-        deleted can be written as long as it is open. The connection is given up then. The database has to be the one
-        that was opened first; its log may be another for another connection."""
+        """Raises StoreError if what was written is not where the next process will look for it: a file that was deleted
+        can be written as long as it is open. The connection is given up then. The database has to be the one that was
+        opened first; its log may be another for another connection."""
         try:
             file, log = (_identity(name) for name in (str(self.path), f"{self.path}-wal"))
         except OSError:
             file, log = (), ()
         if self._file is None:
             self._file = file
-        known_log = getattr(self._local, "log", log)
+        known_log = self._log or log
         if file and file == self._file and log == known_log:
-            self._local.log = log
+            self._log = log
             return
-        self._give_up_connection()
+        self._give_up_writer()
         raise StoreError(
             f"database {self.path}: the file was removed or replaced while it was in use",
             hint="put it back, or start spanmeter anew with what is there",
         )
 
-    def _give_up_connection(self) -> None:
-        connection: sqlite3.Connection = self._local.connection
+    def _give_up_writer(self) -> None:
         with self._registry_lock:
-            self._connections.remove(connection)
-        connection.close()
-        self._local.__dict__.clear()
+            if self._writer is not None:
+                self._connections.remove(self._writer)
+                self._writer.close()
+        self._writer = self._log = None
 
     def _connection(self) -> sqlite3.Connection:
+        """This thread's own, to read."""
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = self._connect()
-            with self._registry_lock:
-                self._connections.append(connection)
-            self._local.connection = connection
+            connection = self._local.connection = self._registered()
+        return connection
+
+    def _writing_connection(self) -> sqlite3.Connection:
+        """For who has the lock of the writers."""
+        if self._writer is None:
+            self._writer = self._registered()
+        return self._writer
+
+    def _registered(self) -> sqlite3.Connection:
+        connection = self._connect()
+        with self._registry_lock:
+            self._connections.append(connection)
         return connection
 
     def _connect(self) -> sqlite3.Connection:
@@ -229,7 +252,7 @@ class Database:
     def _migrate(self) -> None:
         """Bring the schema forward, each migration in a transaction of its own. Never backward."""
         with self._write_lock, _translated(self.path):
-            connection = self._connection()
+            connection = self._writing_connection()
             self.path.chmod(0o600)
             for function, arguments in ((call_identity, 1), (key_alone, 2), (key_of_call, 2)):
                 connection.create_function(function.__name__, arguments, function, deterministic=True)

@@ -165,20 +165,20 @@ class SqliteJournal:
     def read(self, *, after: int, limit: int) -> Sequence[JournalRow]:
         return [
             JournalRow(seq=seq, received_ns=received_ns, facts=decoded(facts), links=links)
-            for seq, received_ns, facts, links in self._database.execute("journal_read", after, limit)
+            for seq, received_ns, facts, links in self._database.execute_in_turn("journal_read", after, limit)
         ]
 
     def read_traces(self, *, after: int, limit: int) -> Sequence[RowTraces]:
         return [
             row_traces(seq, received_ns, _trace_ids(facts), links)
-            for seq, received_ns, facts, links in self._database.execute("journal_read", after, limit)
+            for seq, received_ns, facts, links in self._database.execute_in_turn("journal_read", after, limit)
         ]
 
     def read_of(self, keys: Mapping[int, Collection[int]]) -> Iterator[JournalRow]:
         seqs = sorted(keys)
         for at in range(0, len(seqs), _ROWS_AT_ONCE):
             some = json.dumps(seqs[at : at + _ROWS_AT_ONCE])
-            for seq, received_ns, facts, links in self._database.execute("journal_read_of", some):
+            for seq, received_ns, facts, links in self._database.execute_in_turn("journal_read_of", some):
                 row = JournalRow(seq=seq, received_ns=received_ns, facts=decoded(facts), links=links)
                 yield row_of(row, keys[seq])
 

@@ -136,7 +136,7 @@ class SqliteLedger:
         self._database = database
 
     def memories(self, trace_ids: Collection[bytes]) -> Mapping[bytes, TraceMemory]:
-        rows = self._database.execute("memory_read", ids=b"".join(trace_ids))
+        rows = self._database.execute_in_turn("memory_read", ids=b"".join(trace_ids))
         return dict(read_memories(rows))
 
     def recent_memories(self, *, since_ns: int) -> Iterator[TraceMemory]:
@@ -148,14 +148,14 @@ class SqliteLedger:
         if not identities:
             return {}
         keys = b"".join([key_of_call(source, identity) for identity in identities])
-        rows = self._database.execute("call_tokens", keys=keys)
+        rows = self._database.execute_in_turn("call_tokens", keys=keys)
         return {event_id: Billed(tokens=tokens, scope=scope) for event_id, tokens, scope in rows}
 
     def parked_with(self, identities: Collection[str]) -> Sequence[Decision]:
         """What was decided on spans, parked or held as estimates, that record one of these calls."""
         if not identities:
             return []
-        rows = self._database.execute("held_with_identity", json.dumps(list(identities)))
+        rows = self._database.execute_in_turn("held_with_identity", json.dumps(list(identities)))
         return [_decision_decoder.decode(detail) for (detail,) in rows]
 
     def parked_traces(self) -> set[bytes]:

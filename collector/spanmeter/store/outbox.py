@@ -101,9 +101,9 @@ class SqliteOutbox:
 
     def _free(self, limit: int) -> list[tuple[int, bytes]]:
         """The oldest that are not leased. While nothing was put back, they all lie beyond those that are."""
-        if self._database.execute("outbox_depth_to", self._leased_to)[0][0] == len(self._leased):
-            return self._database.execute("outbox_after", self._leased_to, limit)
-        return self._database.execute("outbox_without", json.dumps([*self._leased]), limit)
+        if self._database.execute_in_turn("outbox_depth_to", self._leased_to)[0][0] == len(self._leased):
+            return self._database.execute_in_turn("outbox_after", self._leased_to, limit)
+        return self._database.execute_in_turn("outbox_without", json.dumps([*self._leased]), limit)
 
     def ack(self, seqs: Sequence[int], *, at_ns: int) -> None:
         with self._lock:
