@@ -130,7 +130,14 @@ def _rows(extent: Extent) -> list[Row]:
 def _others(extent: Extent) -> Others:
     command = [sys.executable, "-m", "tests.bench.assembly", "--calls", str(extent.calls)]
     assembled = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
-    steady = Steady(seconds=extent.steady_s, rate=10_000.0, spans=512, connections=8, look_every_s=extent.steady_s / 4)
+    steady = Steady(
+        seconds=extent.steady_s,
+        rate=10_000.0,
+        spans=512,
+        connections=8,
+        settings={"SPANMETER_BATCH_EVENTS": "1000"},  # twenty thousand events a second are much for batches of 100
+        look_every_s=extent.steady_s / 4,
+    )
     cores = [sample.cpu for sample in samples(steady)][1:]  # at first nothing is old enough to be decided
     recorded = converted(Load(name="LLM spans", spans=512), "protobuf", extent.recorded_requests)
     return Others(

@@ -18,6 +18,7 @@ SHORT = {
     "tests.bench.growth": ["--short", "--way", "pending", "--most", "1"],
     "tests.bench.plugin": ["--spans", "40", "--rounds", "1", "--kind", "LLM span, recorded"],
     "tests.bench.report": ["--short"],
+    "tests.bench.stages": ["--requests", "2"],
 }
 SAYS = {
     "tests.bench": r"^5 % LLM, 512 × 8 grpc +spanmeter, to the ack +[\d,]{5,} ",
@@ -27,6 +28,7 @@ SAYS = {
     "tests.bench.endurance": r"^first quarter, then last:\n.*CPU.*\n.*CPU",
     "tests.bench.growth": r"^\| 1 traces not decided( \| [1-9][\d,]*){3} \|( 0\.\d\d \|){2}",
     "tests.bench.plugin": r"^\| LLM span, recorded",
+    "tests.bench.stages": r"^\| LLM spans, 512 a request( \| \d+\.\d\d){4} \|$",
     "tests.bench.report": r"^\| LLM spans to the ack \| ≥ 80,000 spans/CPU s \| [\d,]{5,} spans/CPU s \| (yes|no) \|$",
 }
 

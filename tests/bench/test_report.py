@@ -59,7 +59,7 @@ def test_reached_beside_asked() -> None:
             "by the OpenTelemetry Collector, least of the loads": (2.0, True),
             "p99 to the ack at half load, most": (10.0, True),
             "memory at any of these, most": (160.0, False),
-            "10,000 LLM spans/s all told": (0.6, False),
+            "10,000 LLM spans/s all told, batches of 1,000": (0.6, False),
             "the ack with the largest folder, by the smallest": (1.5, False),
             "`usage` of a month with the largest ledger": (0.2, True),
             "`convert`": (None, None),
