@@ -6,6 +6,7 @@ for each attribute, in C, and a handful of values. The first one of a layout is 
 what is learnt from it nobody has to declare, see `forms`.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ MOST_LAYOUTS = 1_000
 have a layout of their own, and all are decoded from then on."""
 _WORTH = 4
 MOST_TENANTS = 10_000
+USUAL_TENANT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:-]{0,60}[A-Za-z0-9])?")
+"""Names for themselves, as `find_tenant` would say after some more questions."""
 
 Token = bytes | str | None
 """Of an attribute: itself where its value is compared, its key where only that is, None where nobody wants it."""
@@ -126,12 +129,15 @@ class KnownScope:
     def tenant(self, layout: Layout, attributes: Sequence[bytes], reader: Reader) -> str:
         """The tenant that stands in its place; empty if what stands there is none, or several."""
         encoded = attributes[layout.tenant_at]
-        key, value = reader[encoded] or NO_PAIR
-        tenant = find_tenant({key: value}, (key,)).tenant
-        if tenant:
-            if len(self.tenants) >= MOST_TENANTS:
-                self.tenants.clear()
+        key, value = reader.pair(encoded) or NO_PAIR
+        if isinstance(value, str) and USUAL_TENANT.fullmatch(value):
+            tenant = value
+        else:
+            tenant = find_tenant({key: value}, (key,)).tenant
+        if len(self.tenants) < MOST_TENANTS:
             self.tenants[encoded] = tenant
+        else:
+            self.tokens.unrepeated.add(key)  # there are more than are worth remembering
         return tenant
 
     def miss(self) -> None:

@@ -12,7 +12,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status
 from spanmeter.errors import MalformedError
 from spanmeter.usage.call import SpanFacts
 from spanmeter.usage.facts import FactsMaker
-from spanmeter.usage.layouts import MOST_LAYOUTS, MOST_SCOPES, MOST_TENANTS
+from spanmeter.usage.layouts import MOST_LAYOUTS, MOST_SCOPES, MOST_TENANTS, USUAL_TENANT
+from spanmeter.usage.named import find_tenant
 from spanmeter.usage.recognition import Recogniser
 from spanmeter.usage.span import AttributeValue, Span
 from spanmeter.wire.protobuf import decode_protobuf
@@ -196,3 +197,9 @@ def test_what_is_broken_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = body[: at + 22] + b"\x7f" + body[at + 23 :]
     with pytest.raises(MalformedError, match=f"not an OTLP protobuf body: byte {at + 22}"):
         facts_and_links(remembering, broken, is_decoded=False)
+
+
+@settings(deadline=None)
+@given(st.from_regex(USUAL_TENANT, fullmatch=True))
+def test_a_usual_tenant_is_named_as_it_stands(name: str) -> None:
+    assert find_tenant({"tenant.id": name}, ("tenant.id",)).tenant == name
