@@ -134,10 +134,10 @@ class KnownScope:
             tenant = value
         else:
             tenant = find_tenant({key: value}, (key,)).tenant
-        if len(self.tenants) < MOST_TENANTS:
-            self.tenants[encoded] = tenant
-        else:
+        if len(self.tenants) >= MOST_TENANTS:
             self.tokens.unrepeated.add(key)  # there are more than are worth remembering
+        elif tenant:  # what names nobody may be of any length
+            self.tenants[encoded] = tenant
         return tenant
 
     def miss(self) -> None:

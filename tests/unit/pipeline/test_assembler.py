@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from spanmeter.pipeline import assembler as subject
 from spanmeter.pipeline.accounting import Gathered, Rules, settle_traces
-from spanmeter.pipeline.assembler import Assembler
 from spanmeter.store.journal import JournalRow
 from spanmeter.store.ledger import TraceMemory
 from spanmeter.testing.clock import ManualClock
@@ -18,7 +17,7 @@ from spanmeter.usage.call import SpanFacts
 from spanmeter.usage.packing import unpacked
 from spanmeter.usage.trace import Trace, unpack_links
 from tests.spans import SECOND_NS, arrival, carrier, entry, facts, link
-from tests.unit.store.books import MemoryBooks
+from tests.unit.store.books import MemoryBooks, assembler_of
 
 QUIET_S, MAX_S = 3, 9
 QUIET_NS, MAX_NS = QUIET_S * SECOND_NS, MAX_S * SECOND_NS
@@ -130,19 +129,6 @@ def books_of(books: MemoryBooks) -> Mapping[str, object]:
     return {"events": sorted(books.bodies), "tallies": tallies, "held": set(books.held), "memories": memories}
 
 
-def assembler_of(books: MemoryBooks, clock: ManualClock) -> Assembler:
-    return Assembler(
-        books,
-        books,
-        clock=clock,
-        rules=Rules(),
-        quiet_ns=QUIET_NS,
-        max_ns=MAX_NS,
-        memory_ns=3600 * SECOND_NS,
-        deliver=True,
-    )
-
-
 TRACES, IDS = st.integers(1, 4), st.integers(1, 6)
 PARENTS = st.one_of(st.just(0), IDS)
 TENANTS = st.sampled_from(("acme", "bolt"))
@@ -187,7 +173,7 @@ def test_it_decides_as_one_that_keeps_every_span(
 ) -> None:
     clock = ManualClock()
     books, naive_books = MemoryBooks(), MemoryBooks()
-    assembler, naive = assembler_of(books, clock), Naive(naive_books, clock)
+    assembler, naive = assembler_of(books, clock, quiet_ns=QUIET_NS, max_ns=MAX_NS), Naive(naive_books, clock)
 
     def step() -> None:
         while assembler.step():
@@ -214,7 +200,7 @@ def test_restarts_lose_nothing_and_double_nothing(
     """When a trace is decided may differ: one that was, and whose row is still there, is as old as that row again."""
     clock = ManualClock()
     books = MemoryBooks()
-    running = [assembler_of(books, clock)]
+    running = [assembler_of(books, clock, quiet_ns=QUIET_NS, max_ns=MAX_NS)]
 
     def step() -> None:
         while running[-1].step():
@@ -224,7 +210,7 @@ def test_restarts_lose_nothing_and_double_nothing(
         append(books, row, clock)
         pass_time(clock, seconds, step)
         if place in restarts:
-            running.append(assembler_of(books, clock))
+            running.append(assembler_of(books, clock, quiet_ns=QUIET_NS, max_ns=MAX_NS))
     pass_time(clock, 3 * MAX_S, step)
     received = [span for entry in books.entries for span in entry.facts if span.call is not None]
     assert sum(amount.spans for amount in books.tallies.values()) == len(received)

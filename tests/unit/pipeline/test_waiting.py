@@ -5,13 +5,11 @@ import tracemalloc
 from array import array
 from collections.abc import Iterable
 
-from spanmeter.pipeline.accounting import Rules
-from spanmeter.pipeline.assembler import Assembler
 from spanmeter.pipeline.waiting import LINKS_FOR, Waiting
 from spanmeter.store.journal import RowTraces
 from spanmeter.testing.clock import ManualClock
 from tests.spans import SECOND_NS, entry, facts
-from tests.unit.store.books import MemoryBooks
+from tests.unit.store.books import MemoryBooks, assembler_of
 
 QUIET_NS, MAX_NS = 5 * SECOND_NS, 60 * SECOND_NS
 TRACES_A_ROW, ROWS = 500, 40
@@ -55,16 +53,7 @@ def test_a_backlog_is_not_held() -> None:
             ]
         )
     clock.advance(700)
-    assembler = Assembler(
-        books,
-        books,
-        clock=clock,
-        rules=Rules(),
-        quiet_ns=QUIET_NS,
-        max_ns=MAX_NS,
-        memory_ns=3600 * SECOND_NS,
-        deliver=True,
-    )
+    assembler = assembler_of(books, clock, quiet_ns=QUIET_NS, max_ns=MAX_NS)
     most = 0
     while assembler.step():
         most = max(most, assembler.open_traces)

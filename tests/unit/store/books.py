@@ -6,12 +6,16 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from spanmeter.errors import StoreBusyError, StoreError
+from spanmeter.pipeline.accounting import Rules
+from spanmeter.pipeline.assembler import Assembler
 from spanmeter.store.journal import JournalEntry, JournalRow, RowTraces, row_of, row_traces
 from spanmeter.store.ledger import Billed, Settlement, Tally, TraceMemory
+from spanmeter.testing.clock import ManualClock
 from spanmeter.usage.call import TokenClass
 from spanmeter.usage.decision import Decision
 from spanmeter.usage.event import UsageEvent, event_id
 from spanmeter.usage.outcome import Outcome, Reason
+from tests.spans import SECOND_NS
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(TraceMemory).decode
@@ -125,3 +129,17 @@ class MemoryBooks:
 
 def disk_full() -> StoreError:
     return StoreError("database: full", hint="free some space")
+
+
+def assembler_of(books: MemoryBooks, clock: ManualClock, *, quiet_ns: int, max_ns: int) -> Assembler:
+    """By the usual rules, on these books alone."""
+    return Assembler(
+        books,
+        books,
+        clock=clock,
+        rules=Rules(),
+        quiet_ns=quiet_ns,
+        max_ns=max_ns,
+        memory_ns=3600 * SECOND_NS,
+        deliver=True,
+    )
