@@ -33,7 +33,11 @@ from spanmeter.store.settlement import SqliteSettlementBook
 log = logging.getLogger("spanmeter.worker")
 
 LOOK_EVERY_S = 0.2
-"""How often assembly looks into the journal: what a decision may be late by."""
+"""How often assembly looks into the journal, and so what a decision may be late by, where little is to be decided."""
+LOOK_AT_LEAST_EVERY_S = 1.0
+"""How often where it is much: a call costs the less the more are decided at once."""
+REST = 10
+"""Between two looks it waits so many times what the last one took, within these bounds."""
 LOCK_EVERY_S = 1.0
 DELIVERER_LOCK_NAME = "deliverer.lock"
 PRUNE_EVERY_S = 60.0
@@ -69,6 +73,8 @@ class Worker:
         self._courier_thread: threading.Thread | None = None
         self._problem = ""
         self._assembler: Assembler | None = None
+        self._journal = SqliteJournal(database)
+        self._last_left = 0
         day_ns = 86_400 * NS
         self._retention = Retention(
             database, body_ns=int(settings.keep_bodies_days * day_ns), ledger_ns=int(settings.keep_ledger_days * day_ns)
@@ -134,6 +140,7 @@ class Worker:
     def _run(self) -> None:
         wait_s = 0.0
         told = False
+        begun_s = self._clock.monotonic()
         while not self._stop.wait(wait_s):
             try:
                 if not self._is_mine():
@@ -153,7 +160,9 @@ class Worker:
                         target=self._settler[1].run, args=(self._stop,), name="spanmeter-settlement", daemon=True
                     )
                     self._settler_thread.start()
-                wait_s = 0.0 if self._step() else LOOK_EVERY_S
+                wait_s = 0.0 if self._step() else _rest_s(self._clock.monotonic() - begun_s)
+                if wait_s:
+                    begun_s = self._clock.monotonic() + wait_s
                 self._problem = ""
             except StoreError as error:
                 if not isinstance(error, StoreBusyError):  # that passes; where it does not, the intake says so
@@ -191,9 +200,14 @@ class Worker:
     def _step(self, *, close: bool = False) -> bool:
         if self._assembler is None:
             self._tell_local_only()
+            self._last_left = self._journal.last_left()
             self._assembler = make_assembler(self._settings, self._database, self._clock)
         more = self._assembler.step(close=close)
         if not more and self._clock.monotonic() >= self._prune_s:
+            last_left = self._journal.last_left()
+            if last_left > self._last_left:
+                self._assembler = None  # rows of an earlier version's process, which are read at the beginning
+            self._last_left = last_left
             if self._retention.step(self._cautious.now_ns()):
                 return True
             self._prune_s = self._clock.monotonic() + PRUNE_EVERY_S
@@ -210,6 +224,11 @@ class Worker:
     def _step_all(self, *, until_s: float) -> None:
         while self._step(close=True) and time.monotonic() < until_s:
             pass
+
+
+def _rest_s(took_s: float) -> float:
+    """How long to wait after a look that took so long."""
+    return min(max(LOOK_EVERY_S, REST * took_s), LOOK_AT_LEAST_EVERY_S)
 
 
 def is_delivered_from(data_dir: Path, database: Database) -> bool:

@@ -18,7 +18,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from spanmeter.store.database import FILE_NAME, Database
+from spanmeter.store.database import FILE_NAME, JOURNAL_NAME, Database
 from spanmeter.store.journal import SqliteJournal
 from spanmeter.store.outbox import SqliteOutbox
 from tests.bench.loads import Load
@@ -37,7 +37,7 @@ KEPT_SHARE = 0.97
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
     """Of the time since the one before. `memory_mb` and `cpu` (cores) are of all processes of `serve`, `file_mb` and
-    `log_mb` the database and its write-ahead log."""
+    `log_mb` the data folder's files and their write-ahead logs."""
 
     after_s: float
     seconds: float
@@ -105,8 +105,8 @@ def samples(steady: Steady) -> Iterator[Sample]:
                             memory_mb=resident_mb(server.pid),
                             journal_rows=SqliteJournal(database).depth(),
                             outbox_events=SqliteOutbox(database).depth(),
-                            file_mb=_size_mb(folder / FILE_NAME),
-                            log_mb=_size_mb(folder / f"{FILE_NAME}-wal"),
+                            file_mb=sum(_size_mb(folder / name) for name in (FILE_NAME, JOURNAL_NAME)),
+                            log_mb=sum(_size_mb(folder / f"{name}-wal") for name in (FILE_NAME, JOURNAL_NAME)),
                             **json.loads(line),
                         )
                     before_s, used_s = now_s, now_used_s

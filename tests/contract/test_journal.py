@@ -8,7 +8,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spanmeter.store.journal import JournalEntry, trace_key
-from spanmeter.store.ledger import Settlement
 from spanmeter.usage.call import LlmCall, Role, SpanFacts, Usage
 from tests.contract.ledgers import RIGS, Rig
 from tests.spans import NOW_NS, entry, facts, link, trace_id
@@ -68,10 +67,6 @@ def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
     rig.close()
 
 
-def remove(rig: Rig, seqs: list[int]) -> None:
-    rig.ledger.settle(Settlement(finished_rows=seqs), now_ns=NOW_NS, deliver=True)
-
-
 def test_an_empty_journal(rig: Rig) -> None:
     assert list(rig.journal.read(after=0, limit=10)) == []
     assert rig.journal.depth() == 0
@@ -112,7 +107,7 @@ def test_an_entry_that_can_bill_nothing_takes_no_row(rig: Rig) -> None:
 def test_what_was_removed_is_gone_for_good(rig: Rig) -> None:
     rig.journal.append([entry(facts(number)) for number in (1, 2, 3)])
     [_, second, _] = [row.seq for row in rig.journal.read(after=0, limit=9)]
-    remove(rig, [second])
+    rig.journal.remove([second])
     rig.restart()
     assert second not in [row.seq for row in rig.journal.read(after=0, limit=9)]
     assert rig.journal.depth() == 2
@@ -126,7 +121,7 @@ def test_a_number_is_never_used_twice(rig: Rig) -> None:
         assert not set(rows) & set(seen)
         assert min(rows) > max(seen, default=0)
         seen += rows
-        remove(rig, rows)
+        rig.journal.remove(rows)
         rig.restart()
 
 

@@ -13,7 +13,7 @@ from spanmeter.usage.decision import Decision
 from spanmeter.usage.event import UsageEvent
 from spanmeter.usage.outcome import Outcome, Reason
 from tests.contract.ledgers import RIGS, Rig
-from tests.spans import NOW_NS, SPECIFIC_ID, carrier, entry, facts, llm_call, span_id, trace_id
+from tests.spans import NOW_NS, SPECIFIC_ID, carrier, facts, llm_call, span_id, trace_id
 
 BILLED = (Outcome.BILLED, Reason.OWN_CALL)
 PARKED = (Outcome.PARKED, Reason.NO_TENANT)
@@ -190,10 +190,3 @@ def test_only_the_parked_are_parked(rig: Rig) -> None:
     settle(rig, Settlement(held=[unmetered]))
     assert rig.held() == {(trace_id(1), span_id(1))}
     assert list(rig.ledger.parked_with([SPECIFIC_ID])) == []
-
-
-def test_finished_rows_leave_the_journal(rig: Rig) -> None:
-    rig.journal.append([entry(facts(1)), entry(facts(2))])
-    first, second = [row.seq for row in rig.journal.read(after=0, limit=9)]
-    settle(rig, Settlement(finished_rows=[first, 999]))
-    assert [row.seq for row in rig.journal.read(after=0, limit=9)] == [second]

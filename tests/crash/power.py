@@ -15,7 +15,7 @@ from pathlib import Path
 
 import grpc
 
-from spanmeter.store.database import FILE_NAME, Database
+from spanmeter.store.database import FILE_NAME, JOURNAL_NAME, Database
 from spanmeter.testing.metering_service import MeteringService
 from tests.acceptance.collector import serve_settings
 from tests.acceptance.requests import PROTOBUF, call_request
@@ -25,8 +25,9 @@ from tests.crash.strace import SYNCS, WRITES, SystemCall, read_calls, traced
 from tests.crash.trial import SETTINGS
 from tests.crash.wire import acknowledgements
 
-WAL_NAME = f"{FILE_NAME}-wal"
-FILES = (FILE_NAME, WAL_NAME)
+WAL_NAME = f"{JOURNAL_NAME}-wal"
+"""Where what is acknowledged has to be."""
+FILES = tuple(f"{name}{end}" for name in (FILE_NAME, JOURNAL_NAME) for end in ("", "-wal"))
 MOST_MOMENTS = 200
 """At which the power is cut, evenly among the acknowledgements: each opens the whole database twice."""
 SENDERS = 2
@@ -80,7 +81,9 @@ def run_power_cuts(requests: int, *, seed: int) -> PowerFigures:
         in_order=len(answers) - len(unordered),
         syncs=sum(call.name in SYNCS and call.file.endswith(WAL_NAME) for call in calls),
         checkpointed=sum(
-            call.name in WRITES and call.file.endswith(FILE_NAME) and call.ended < answers[ordered[-1]].begun
+            call.name in WRITES
+            and call.file.endswith((FILE_NAME, JOURNAL_NAME))
+            and call.ended < answers[ordered[-1]].begun
             for call in calls
         ),
         cuts=2 * len(places),
@@ -101,15 +104,16 @@ def _missing(image: Image, ids: Sequence[str], folder: Path) -> list[str]:
     image.write(folder)
     try:
         with closing(sqlite3.connect(folder / FILE_NAME)) as connection:
-            state = connection.execute("PRAGMA integrity_check").fetchone()[0]
-            rows = connection.execute("SELECT facts FROM journal UNION ALL SELECT memory FROM trace").fetchall()
+            connection.execute("ATTACH ? AS apart", (str(folder / JOURNAL_NAME),))
+            states = [connection.execute(f"PRAGMA {name}.integrity_check").fetchone()[0] for name in ("main", "apart")]
+            rows = connection.execute("SELECT facts FROM apart.journal UNION ALL SELECT memory FROM trace").fetchall()
     except sqlite3.Error as error:
         return [f"after a power cut: {error}"]
     finally:
         shutil.rmtree(folder)
     there = b"\0".join(row for (row,) in rows)
     lost = [f"acknowledged, and gone after a power cut: {each}" for each in ids if each.encode() not in there]
-    return lost + ([] if state == "ok" else [f"after a power cut: {state}"])
+    return lost + [f"after a power cut: {state}" for state in states if state != "ok"]
 
 
 def _send_all(ids: Sequence[str], *, grpc_port: int, http_port: int) -> None:

@@ -26,7 +26,8 @@ class Step(StrEnum):
     JOURNAL_WRITTEN = "request: written, not committed"
     JOURNAL_COMMITTED = "request: committed, not acknowledged"
     SETTLEMENT_WRITTEN = "assembly: written, not committed"
-    SETTLEMENT_COMMITTED = "assembly: committed"
+    SETTLEMENT_COMMITTED = "assembly: committed, rows not removed"
+    ROWS_REMOVED = "assembly: rows removed from the journal"
     BATCH_LEASED = "delivery: leased, not sent"
     BATCH_TAKEN = "delivery: taken, ack not stored"
     ACK_WRITTEN = "delivery: ack written, not committed"
@@ -70,6 +71,7 @@ _PLACES: dict[Step | LaterStep, _Place] = {
     Step.JOURNAL_COMMITTED: _Place(owner=SqliteJournal, method="append"),
     Step.SETTLEMENT_WRITTEN: _Place(owner=Transaction, method="execute_many", matters=_query("memory_write")),
     Step.SETTLEMENT_COMMITTED: _Place(owner=SqliteLedger, method="settle"),
+    Step.ROWS_REMOVED: _Place(owner=SqliteJournal, method="remove"),
     Step.BATCH_LEASED: _Place(owner=SqliteOutbox, method="lease", matters=lambda _, batch: bool(batch)),
     Step.BATCH_TAKEN: _Place(owner=EventsClient, method="send", matters=lambda _, reply: isinstance(reply, Taken)),
     Step.ACK_WRITTEN: _Place(owner=Transaction, method="execute_many", matters=_query("outbox_delete")),

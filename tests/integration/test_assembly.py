@@ -1,5 +1,6 @@
+import itertools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from spanmeter.errors import StoreError
 from spanmeter.ledger.status import read_status
 from spanmeter.pipeline.accounting import Rules
 from spanmeter.pipeline.conversion import Conversion
+from spanmeter.store.journal import SqliteJournal
 from spanmeter.store.ledger import Settlement, SqliteLedger
 from spanmeter.usage.call import SpanFacts
 from spanmeter.wire.request import DecodedRequest
@@ -275,6 +277,42 @@ def test_a_restart_at_any_point_changes_nothing(
     assert plant.outcomes() == {"billed": 3, "duplicate": 2, "parked": 1}
 
 
+@pytest.mark.parametrize("is_killed", [False, True])
+@pytest.mark.parametrize("nth", [1, 2, 3])
+def test_rows_that_outlive_their_decision_change_nothing(
+    plant: Plant,
+    undisturbed: tuple[list[bytes], dict[str, int]],
+    monkeypatch: pytest.MonkeyPatch,
+    nth: int,
+    is_killed: bool,
+) -> None:
+    """Every nth time they are to be removed the disk fails, or the process is killed before."""
+    remove, settle, times = SqliteJournal.remove, plant.settle, itertools.count(1)
+    failed: list[Collection[int]] = []
+
+    def fail(self: SqliteJournal, seqs: Collection[int]) -> None:
+        if next(times) % nth == 0 and len(failed) < 30:
+            failed.append(seqs)
+            raise StoreError("full")
+        remove(self, seqs)
+
+    def settle_at_last(*, close: bool = False) -> None:
+        while True:
+            try:
+                return settle(close=close)
+            except StoreError:
+                if is_killed:
+                    plant.restart()
+
+    monkeypatch.setattr(SqliteJournal, "remove", fail)
+    monkeypatch.setattr(plant, "settle", settle_at_last)
+    story(plant, lambda step: False)
+    assert failed
+    assert (plant.bodies(), plant.outcomes()) == undisturbed
+    assert plant.journal.depth() == 0
+    assert read_status(plant.database).balanced
+
+
 def requests() -> list[DecodedRequest]:
     """Three traces over several requests, a call recorded twice, one that nobody pays, spans without interest."""
     return [
@@ -360,6 +398,7 @@ class TestATraceThatGoesOnForDays:
     def test_rows_that_are_gone_from_the_journal_are_not_remembered(self, plant: Plant) -> None:
         for number in range(1, 8):
             plant.take(facts(number, tenant="acme"))
+            last = plant.journal.read(after=0, limit=9)[-1].seq
             plant.run(QUIET_S + 1)
         [memory] = SqliteLedger(plant.database).memories([trace_id(1)]).values()
-        assert (len(memory.facts), memory.rows) == (7, [7])
+        assert (len(memory.facts), memory.rows) == (7, [last])

@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from spanmeter.ledger.status import read_status
 from spanmeter.settings import load
 from spanmeter.store.database import Database
+from spanmeter.store.journal import SqliteJournal, encoded
 from spanmeter.store.lock import FileLock
-from spanmeter.worker import Worker
+from spanmeter.testing.clock import ManualClock
+from spanmeter.worker import PRUNE_EVERY_S, Worker
+from tests.spans import entry, facts
 
 HOLD = """
 import pathlib, sys
@@ -55,4 +59,31 @@ def test_two_that_have_a_service_share_the_mark(tmp_path: Path, database: Databa
         assert worker._is_mine()
         worker.stop(close=False, timeout_s=1)
         other.stdin.close()
+    database.close()
+
+
+def test_what_a_process_of_an_earlier_version_goes_on_to_journal_is_decided(tmp_path: Path, database: Database) -> None:
+    """It writes into the books, where rows have lower numbers than those that were read already."""
+    clock = ManualClock()
+    worker = Worker(load({"SPANMETER_DATA_DIR": str(tmp_path)}), database, clock=clock)
+    SqliteJournal(database).append([entry(facts(1, tenant="acme"), received_ns=clock.now_ns())])
+
+    def step() -> None:
+        for _ in range(3):
+            clock.advance(PRUNE_EVERY_S + 1)
+            while worker._step():
+                pass
+
+    step()
+    assert read_status(database).received.llm_spans == 1
+    for number in (2, 3):
+        with database.transaction() as transaction:
+            transaction.execute("journal_append", clock.now_ns(), encoded([facts(number, tenant="bolt")]), b"")
+            transaction.execute("received_add", 1, 1, 1, 10, 5, 0)
+        assert read_status(database).undecided.spans == 1
+        step()
+    status = read_status(database)
+    assert (status.received.llm_spans, status.undecided.spans, status.balanced) == (3, 0, True)
+    assert SqliteJournal(database).depth() == 0
+    worker.stop(close=False, timeout_s=1)
     database.close()

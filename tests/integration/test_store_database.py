@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +16,9 @@ import pytest
 from spanmeter.errors import StoreBusyError, StoreError
 from spanmeter.ledger.report import usage_rows
 from spanmeter.store import database as database_module
-from spanmeter.store.database import FILE_NAME, Database, migrations, queries
+from spanmeter.store import file as file_module
+from spanmeter.store.database import FILE_NAME, JOURNAL_NAME, Database, journal_migrations, migrations
+from spanmeter.store.file import queries
 from spanmeter.store.journal import SqliteJournal
 from spanmeter.store.ledger import SqliteLedger, TraceMemory
 from tests.spans import entry, facts
@@ -23,8 +26,8 @@ from tests.spans import entry, facts
 FOREIGN_SCHEMA = len(migrations()) + 1
 
 
-def connect(folder: Path) -> "closing[sqlite3.Connection]":
-    return closing(sqlite3.connect(folder / FILE_NAME, isolation_level=None))
+def connect(folder: Path, name: str = FILE_NAME) -> "closing[sqlite3.Connection]":
+    return closing(sqlite3.connect(folder / name, isolation_level=None))
 
 
 def run(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -43,9 +46,10 @@ class TestOpening:
         for _ in range(2):
             with closing(Database.open(folder)) as database:
                 assert database.execute("received_read")[0] == (0, 0, 0, 0, 0, 0)
-        with connect(folder) as connection:
-            assert connection.execute("PRAGMA user_version").fetchone() == (len(migrations()),)
-            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        for name, scripts in ((FILE_NAME, migrations()), (JOURNAL_NAME, journal_migrations())):
+            with connect(folder, name) as connection:
+                assert connection.execute("PRAGMA user_version").fetchone() == (len(scripts),)
+                assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
     def test_every_query_fits_the_schema(self, folder: Path) -> None:
         Database.open(folder).close()
@@ -76,7 +80,7 @@ class TestOpening:
         finally:
             os.umask(before)
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-        assert modes == dict.fromkeys([FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm"], 0o600)
+        assert modes == {f"{name}{end}": 0o600 for name in (FILE_NAME, JOURNAL_NAME) for end in ("", "-wal", "-shm")}
 
     def test_write_ahead_log_and_full_synchronisation_in_every_thread(self, folder: Path) -> None:
         found: list[tuple[object, ...]] = []
@@ -144,6 +148,22 @@ class TestOpening:
                 transaction.execute("sent_delete", 1)
         with connect(folder) as connection:
             assert connection.execute("PRAGMA user_version").fetchone() == (len(migrations()),)
+
+    def test_a_journal_that_is_gone_is_told(self, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+        with closing(Database.open(folder)) as database:
+            SqliteJournal(database).append([entry(facts(1))])
+            [first] = SqliteJournal(database).read(after=0, limit=9)
+        assert not caplog.records
+        for file in folder.glob(f"{JOURNAL_NAME}*"):
+            file.unlink()
+        time.sleep(1.01)  # numbers go by the second
+        with closing(Database.open(folder)) as database:
+            SqliteJournal(database).append([entry(facts(1))])
+            [second] = SqliteJournal(database).read(after=0, limit=9)
+        assert [record.getMessage().partition(" is gone: ")[0] for record in caplog.records] == [
+            str(folder / JOURNAL_NAME)
+        ]
+        assert second.seq > first.seq
 
     def test_nothing_to_read_where_nothing_was_stored(self, folder: Path) -> None:
         assert Database.open_existing(folder) is None
@@ -229,16 +249,25 @@ class TestTransactions:
                 thread.start()
             for thread in threads:
                 thread.join()
-            assert database.execute("received_read")[0][0] == 40
+            assert journal.received()[0] == 40
             assert journal.depth() == 40
 
     def test_a_snapshot_stands_still(self, folder: Path) -> None:
         with closing(Database.open(folder)) as one, closing(Database.open(folder)) as other:
+            journal = SqliteJournal(one)
             with one.snapshot():
-                before = one.execute("received_read")[0]
                 SqliteJournal(other).append([entry(facts(1))])
-                assert one.execute("received_read")[0] == before
-            assert one.execute("received_read")[0] != before
+                with other.transaction() as transaction:
+                    transaction.execute("received_add", 1, 0, 0, 0, 0, 0)
+                assert (journal.received()[0], journal.depth(), [*journal.read(after=0, limit=9)]) == (0, 0, [])
+            assert (journal.received()[0], journal.depth(), len(journal.read(after=0, limit=9))) == (2, 1, 1)
+
+    def test_who_journals_waits_for_nobody_who_decides(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(file_module, "BUSY_TIMEOUT_S", 0.01)
+        with closing(Database.open(folder)) as one, closing(Database.open(folder)) as other, one.transaction():
+            for database in (one, other):
+                SqliteJournal(database).append([entry(facts(1))])
+            assert SqliteJournal(other).depth() == 2
 
     def test_another_process_writes_too(self, folder: Path) -> None:
         code = (
@@ -258,15 +287,15 @@ class TestTransactions:
     def test_a_writer_that_holds_on_makes_the_others_say_busy(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(database_module, "BUSY_TIMEOUT_S", 0.01)
+        monkeypatch.setattr(file_module, "BUSY_TIMEOUT_S", 0.01)
         with closing(Database.open(folder)) as one, closing(Database.open(folder)) as other:
-            with one.transaction() as transaction:
+            with one.journal.transaction() as transaction:
                 transaction.execute("received_add", 1, 0, 0, 0, 0, 0)
                 with pytest.raises(StoreBusyError) as caught:
                     SqliteJournal(other).append([entry(facts(1))])
                 assert caught.value.hint
             SqliteJournal(other).append([entry(facts(1))])
-            assert one.execute("received_read")[0][0] == 2
+            assert SqliteJournal(one).received()[0] == 2
 
     def test_what_has_returned_survives_a_kill(self, folder: Path) -> None:
         code = (

@@ -71,11 +71,12 @@ class Status:
 def read_status(database: Database) -> Status:
     """One consistent reading of the books."""
     with database.snapshot():
+        journal = SqliteJournal(database)
         received = Received(
             **dict(
                 zip(
                     ("requests", "spans", "llm_spans", "input_tokens", "output_tokens", "rejected"),
-                    database.execute("received_read")[0],
+                    journal.received(),
                     strict=True,
                 )
             )
@@ -84,9 +85,9 @@ def read_status(database: Database) -> Status:
             (Outcome(outcome), Reason(reason)): Tally(spans=spans, input_tokens=inputs, output_tokens=outputs)
             for outcome, reason, spans, inputs, outputs in database.execute("outcome_read")
         }
-        undecided = _undecided(database)
+        undecided = _undecided(journal, SqliteLedger(database))
         facts = dict(database.execute("fact_read"))
-        rows, oldest_ns = database.execute("journal_depth")[0]
+        rows, oldest_ns = journal.depth_and_oldest()
         oldest_pending = database.execute("outbox_oldest")
         delivery = Delivery(
             state=facts.get("delivery_state", "idle"),
@@ -136,10 +137,9 @@ def read_status(database: Database) -> Status:
     )
 
 
-def _undecided(database: Database) -> Tally:
+def _undecided(journal: SqliteJournal, ledger: SqliteLedger) -> Tally:
     """LLM spans in journal rows that their trace's memory does not account for yet."""
     total, after = Tally(), 0
-    journal, ledger = SqliteJournal(database), SqliteLedger(database)
     while rows := journal.read(after=after, limit=200):
         after = rows[-1].seq
         memories = ledger.memories({facts.trace_id for row in rows for facts in row.facts})

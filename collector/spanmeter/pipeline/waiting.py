@@ -1,8 +1,8 @@
 """Which traces wait for their decision, and in which rows of the journal they are: an index, without a single span."""
 
 from array import array
-from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from spanmeter.store.journal import RowTraces
@@ -131,33 +131,31 @@ class Waiting:
                 rows.setdefault(seq, set()).add(key)
         return rows
 
-    def finished_rows(self, keys: Iterable[int]) -> list[int]:
-        """The rows that nobody needs once these traces are decided."""
-        uses = Counter(seq for key in keys for seq in self._open[key])
-        rows = self._rows
-        done = [seq for seq, times in uses.items() if rows[seq].needed_by == times and not rows[seq].is_young]
-        return self._spent + done
-
-    def decided(self, keys: Iterable[int], finished_rows: Iterable[int]) -> None:
-        """Let go of these traces and rows: they are settled."""
-        for seq in finished_rows:
-            del self._rows[seq]
-        self._spent = []
+    def decided(self, keys: Iterable[int]) -> None:
+        """Let go of these traces: they are settled."""
         rows = self._rows
         for key in keys:
             for seq in self._open.pop(key):
-                row = rows.get(seq)
-                if row is not None:
-                    row.needed_by -= 1
+                row = rows[seq]
+                row.needed_by -= 1
+                if not row.needed_by and not row.is_young:
+                    self._spent.append(seq)
+
+    @property
+    def spent_rows(self) -> Sequence[int]:
+        """Rows that nobody needs any more. They count for the oldest until they are removed."""
+        return self._spent
+
+    def removed(self) -> None:
+        """The spent rows are out of the journal, for good."""
+        for seq in self._spent:
+            del self._rows[seq]
+        self._spent = []
 
     def set_aside(self, keys: Iterable[int]) -> None:
         """Forget these traces, and keep their rows."""
         for key in keys:
             del self._open[key]
-
-    @property
-    def has_spent_rows(self) -> bool:
-        return bool(self._spent)
 
     def _grow(self, row: _Row, found: dict[int, None]) -> None:
         row.is_young = False

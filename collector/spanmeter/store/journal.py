@@ -1,5 +1,6 @@
 """The journal: what was received and is not decided yet."""
 
+import bisect
 import json
 import struct
 from array import array
@@ -10,6 +11,7 @@ from typing import Protocol
 import msgspec
 
 from spanmeter.store.database import Database
+from spanmeter.store.file import SqliteFile
 from spanmeter.usage.call import SpanFacts
 from spanmeter.usage.packing import PackedFacts, Row, packed
 from spanmeter.usage.span import LINK_BYTES, TRACE_ID_BYTES
@@ -51,7 +53,8 @@ class Journal(Protocol):
 
     `append` is atomic, and durable on return: fsync has ended. `read` gives rows with a seq above `after`, at most
     `limit`, `read_traces` of which traces those are, which costs a tenth; rows that were removed are gone for good.
-    `read_of` gives these rows in order, as far as they are of the traces with these keys.
+    `read_of` gives these rows in order, as far as they are of the traces with these keys. `remove` is durable on
+    return, and passes over rows that are gone. Every method may raise StoreError; then nothing has happened.
     """
 
     def append(self, entries: Sequence[JournalEntry]) -> None: ...
@@ -61,6 +64,8 @@ class Journal(Protocol):
     def read_traces(self, *, after: int, limit: int) -> Sequence[RowTraces]: ...
 
     def read_of(self, keys: Mapping[int, Collection[int]]) -> Iterator[JournalRow]: ...
+
+    def remove(self, seqs: Collection[int]) -> None: ...
 
     def depth(self) -> int: ...
 
@@ -139,8 +144,12 @@ def row_of(row: JournalRow, keys: Collection[int]) -> JournalRow:
     return JournalRow(seq=row.seq, received_ns=row.received_ns, facts=found, links=links)
 
 
+_FIRST_APART = 1 << 40
+"""Every number in the journal's own file is higher, and none in the books, where rows of earlier versions are."""
+
+
 class SqliteJournal:
-    """`Journal` in the database. Removal belongs to the decision's transaction, see `SqliteLedger.settle`."""
+    """`Journal` in the data folder. Rows that an earlier version left in the books come first."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -158,30 +167,60 @@ class SqliteJournal:
             output_tokens += of_output
             if facts or entry.links:
                 rows.append((entry.received_ns, encoded(facts), entry.links))
-        with self._database.transaction() as transaction:
+        with self._database.journal.transaction() as transaction:
             transaction.execute_many("journal_append", rows)
             transaction.execute("received_add", len(entries), spans, llm_spans, input_tokens, output_tokens, rejected)
 
     def read(self, *, after: int, limit: int) -> Sequence[JournalRow]:
         return [
             JournalRow(seq=seq, received_ns=received_ns, facts=decoded(facts), links=links)
-            for seq, received_ns, facts, links in self._database.execute_in_turn("journal_read", after, limit)
+            for seq, received_ns, facts, links in self._rows(after, limit)
         ]
 
     def read_traces(self, *, after: int, limit: int) -> Sequence[RowTraces]:
         return [
             row_traces(seq, received_ns, _trace_ids(facts), links)
-            for seq, received_ns, facts, links in self._database.execute_in_turn("journal_read", after, limit)
+            for seq, received_ns, facts, links in self._rows(after, limit)
         ]
 
+    def _rows(self, after: int, limit: int) -> list[tuple[int, int, bytes, bytes]]:
+        rows = [] if after >= _FIRST_APART else self._database.execute_in_turn("journal_read", after, limit)
+        return rows + self._database.journal.execute_in_turn("journal_read", after, limit - len(rows))
+
     def read_of(self, keys: Mapping[int, Collection[int]]) -> Iterator[JournalRow]:
-        seqs = sorted(keys)
-        for at in range(0, len(seqs), _ROWS_AT_ONCE):
-            some = json.dumps(seqs[at : at + _ROWS_AT_ONCE])
-            for seq, received_ns, facts, links in self._database.execute_in_turn("journal_read_of", some):
-                row = JournalRow(seq=seq, received_ns=received_ns, facts=decoded(facts), links=links)
-                yield row_of(row, keys[seq])
+        for file, seqs in self._by_file(keys):
+            for at in range(0, len(seqs), _ROWS_AT_ONCE):
+                some = json.dumps(seqs[at : at + _ROWS_AT_ONCE])
+                for seq, received_ns, facts, links in file.execute_in_turn("journal_read_of", some):
+                    row = JournalRow(seq=seq, received_ns=received_ns, facts=decoded(facts), links=links)
+                    yield row_of(row, keys[seq])
+
+    def remove(self, seqs: Collection[int]) -> None:
+        for file, some in self._by_file(seqs):
+            with file.transaction() as transaction:
+                transaction.execute_many("journal_delete", [(seq,) for seq in some])
+
+    def _by_file(self, seqs: Iterable[int]) -> list[tuple[SqliteFile, list[int]]]:
+        """In order, and the files that have none of them left out."""
+        ordered = sorted(seqs)
+        middle = bisect.bisect_left(ordered, _FIRST_APART)
+        parts = [(self._database, ordered[:middle]), (self._database.journal, ordered[middle:])]
+        return [(file, some) for file, some in parts if some]
 
     def depth(self) -> int:
-        count: int = self._database.execute("journal_depth")[0][0]
-        return count
+        return self.depth_and_oldest()[0]
+
+    def depth_and_oldest(self) -> tuple[int, int]:
+        """How many rows there are, and when the oldest came, 0 where there is none."""
+        found = [file.execute("journal_depth")[0] for file in (self._database, self._database.journal)]
+        return sum(count for count, _ in found), next((oldest_ns for count, oldest_ns in found if count), 0)
+
+    def received(self) -> tuple[int, ...]:
+        """Requests, spans, LLM spans, their input and output tokens, and rejected spans, since the folder was made."""
+        parts = [file.execute("received_read")[0] for file in (self._database, self._database.journal)]
+        return tuple(map(sum, zip(*parts, strict=True)))
+
+    def last_left(self) -> int:
+        """The number of the last row in the books: a process of an earlier version that still runs may add some."""
+        last: int = self._database.execute("journal_last")[0][0]
+        return last

@@ -85,7 +85,6 @@ class Settlement:
     released: list[tuple[bytes, bytes]] = field(default_factory=list)
     tallies: dict[tuple[Outcome, Reason], Tally] = field(default_factory=dict)
     memories: dict[bytes, TraceMemory] = field(default_factory=dict)
-    finished_rows: list[int] = field(default_factory=list)
 
     def all_decisions(self) -> list[Decision]:
         """On plain calls too, in the order of the spans' start."""
@@ -203,7 +202,6 @@ class SqliteLedger:
             )
             if made is None or not remembered:
                 raise StoreBusyError("another process decided on the same traces at the same time; decided anew")
-            transaction.execute_many("journal_delete", [(seq,) for seq in settlement.finished_rows])
 
     def forget(self, *, before_ns: int) -> bool:
         """Forget traces decided before that time, some thousands at a call, so that the transaction stays short; true

@@ -17,6 +17,9 @@ SELECT seq, received_ns, facts, links FROM journal WHERE seq IN (SELECT value FR
 -- name: journal_delete
 DELETE FROM journal WHERE seq = ?;
 
+-- name: journal_last
+SELECT coalesce(max(seq), 0) FROM journal;
+
 -- name: journal_depth
 SELECT count(*), coalesce(min(received_ns), 0) FROM journal;
 

@@ -69,10 +69,10 @@ def test_links_without_facts_are_held_as_long_as_newer_ones_come_but_not_for_eve
         now_ns = seq * MAX_NS // 2 + QUIET_NS
         index.turn(now_ns, most=9, is_all=True)
         index.last_turn(now_ns, most=9, is_all=True)
-    gone = index.finished_rows([])
+    gone = [*index.spent_rows]
     assert gone == list(range(1, len(gone) + 1))
     assert LINKS_FOR // 2 < len(gone) < 2 * LINKS_FOR
-    index.decided([], gone)
+    index.removed()
     end_ns = (3 * LINKS_FOR + 3) * MAX_NS
     index.last_turn(end_ns, most=9, is_all=True)
-    assert gone + index.finished_rows([]) == list(range(1, 3 * LINKS_FOR + 1))
+    assert [*gone, *index.spent_rows] == list(range(1, 3 * LINKS_FOR + 1))

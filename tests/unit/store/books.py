@@ -104,7 +104,10 @@ class MemoryBooks:
             self.tallies[what] = self.tallies.get(what, Tally()).plus(amount)
         for trace_id, memory in memories.items():
             self.traces[trace_id] = (now_ns, _encode(replace(memory, version=memory.version + 1)))
-        for seq in settlement.finished_rows:
+
+    def remove(self, seqs: Collection[int]) -> None:
+        self._fail()
+        for seq in seqs:
             self.rows.pop(seq, None)
 
     def forget(self, *, before_ns: int) -> bool:

@@ -1,0 +1,2 @@
+-- What is received is journalled in a file of its own from here on, see `spanmeter.store.database`. `journal` and
+-- `received` hold what came before, and what processes of an earlier version add that still run.
