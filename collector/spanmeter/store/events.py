@@ -1,6 +1,8 @@
 """New events into the ledger: each once, under its source and id."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
 
 from spanmeter.store.database import Transaction
 from spanmeter.store.keys import PLACES, call_identity, key_alone, key_of_call
@@ -13,6 +15,8 @@ _DAY_NS = 86_400_000_000_000
 
 PlainEvent = tuple[PlainCall, UsageEvent, int]
 """Of a call, with an event of another one that differs in what is the call's own, and the tokens."""
+KeysBySource = Mapping[str, Mapping[str, bytes]]
+"""What `key_of_call` makes of sources and identities."""
 _new = tuple.__new__
 
 
@@ -20,6 +24,20 @@ def plain_event(call: PlainCall, like: UsageEvent, tokens: int) -> UsageEvent:
     suffix, source, type_, _, _, token_class, _, model, provider, scope, data = like
     own = f"{call.identity}{suffix}", source, type_, call.tenant, call.row[6], token_class, tokens
     return _new(UsageEvent, (*own, model, provider, scope, {**data, "tokens": tokens}))
+
+
+class _Kind(NamedTuple):
+    """What is alike in the events that are like one: see `EventForm` in `spanmeter.pipeline.plain`. `keys` are those of
+    its source, `days` the number and tokens by day and subject."""
+
+    place: int
+    about: int
+    word: str
+    suffix: str
+    source: str
+    model: str
+    keys: Mapping[str, bytes]
+    days: dict[int, dict[str, list[int]]]
 
 
 class _NewEvents:
@@ -49,38 +67,56 @@ class _NewEvents:
                 seq = seqs[common] = self._add_call(key, named, about, subject, time_ns)
             place = 0 if identity is None else PLACES[event_id[len(named) + 1 :]]
             self.parts.append((seq + place, seq, token_class.value, event_id[len(named) :], tokens, body))
-            self._count(time_ns // _DAY_NS, subject, model, token_class.value, tokens)
+            self._count(time_ns // _DAY_NS, subject, model, token_class.value, 1, tokens)
 
-    def add_plain(self, events: Iterable[tuple[PlainEvent, bytes]]) -> None:
+    def add_plain(self, events: Iterable[tuple[PlainEvent, bytes]], keys: KeysBySource) -> None:
         """Those of a call stand together."""
-        likes: dict[int, tuple[int, int]] = {}
-        last, seq, time_ns, subject = None, 0, 0, ""
+        kinds: dict[int, _Kind] = {}  # by the `id` of the event that they are like
+        add_call, add_part = self.calls.append, self.parts.append
+        now_ns, next_ = self._now_ns, self._next
+        last, seq, day, subject = None, 0, 0, ""
         for (call, like, tokens), body in events:
-            suffix, source, _, _, _, _, _, model, provider, scope, _ = like
-            known = likes.get(id(like))
-            if known is None:
-                known = likes[id(like)] = (PLACES[suffix[1:]], self._about(source, model, provider, scope))
-            place, about = known
+            kind = kinds.get(id(like))
+            if kind is None:
+                kind = kinds[id(like)] = self._kind(like, keys)
+            place, about, word, suffix, source, _, known, days = kind
             if call is not last:
-                last, time_ns, subject = call, call.row[6], call.tenant
-                seq = self._add_call(key_of_call(source, call.identity), call.identity, about, subject, time_ns)
-            word = suffix[1:]
-            self.parts.append((seq + place, seq, word, suffix, tokens, body))
-            self._count(time_ns // _DAY_NS, subject, model, word, tokens)
+                last, subject, identity, time_ns = call, call[2], call[3], call[1][6]
+                day, seq = time_ns // _DAY_NS, next_
+                next_ += SPACING
+                key = known.get(identity) or key_of_call(source, identity)
+                add_call((seq, key, identity, about, subject, time_ns, now_ns))
+            add_part((seq + place, seq, word, suffix, tokens, body))
+            of_day = days.get(day)
+            if of_day is None:
+                of_day = days[day] = {}
+            count = of_day.get(subject)
+            if count is None:
+                of_day[subject] = [1, tokens]
+            else:
+                count[0] += 1
+                count[1] += tokens
+        self._next = next_
+        for kind in kinds.values():
+            for day, of_day in kind.days.items():
+                for subject, (number, tokens) in of_day.items():
+                    self._count(day, subject, kind.model, kind.word, number, tokens)
+
+    def _kind(self, like: UsageEvent, keys: KeysBySource) -> "_Kind":
+        suffix, source, _, _, _, _, _, model, provider, scope, _ = like
+        word = suffix[1:]
+        about = self._about(source, model, provider, scope)
+        return _Kind(PLACES[word], about, word, suffix, source, model, keys.get(source, {}), {})
 
     def _add_call(self, key: bytes, identity: str, about: int, subject: str, time_ns: int) -> int:
         seq, self._next = self._next, self._next + SPACING
         self.calls.append((seq, key, identity, about, subject, time_ns, self._now_ns))
         return seq
 
-    def _count(self, day: int, subject: str, model: str, word: str, tokens: int) -> None:
-        key = (day, subject, model, word)
-        count = self.sums.get(key)
-        if count is None:
-            self.sums[key] = [1, tokens]
-        else:
-            count[0] += 1
-            count[1] += tokens
+    def _count(self, day: int, subject: str, model: str, word: str, events: int, tokens: int) -> None:
+        count = self.sums.setdefault((day, subject, model, word), [0, 0])
+        count[0] += events
+        count[1] += tokens
 
     def _about(self, *about: str) -> int:
         """The number of what very many calls have in common."""
@@ -96,14 +132,16 @@ def write_events(
     bodies: Sequence[bytes],
     *,
     plain: Sequence[PlainEvent] = (),
+    keys: KeysBySource = MappingProxyType({}),
     now_ns: int,
     deliver: bool,
 ) -> list[int] | None:
     """Store new events with the bytes that are sent, and count them in the sums by day; their numbers. `bodies` are
-    those of `plain` events and then of the others. `deliver`: into the outbox, otherwise they are marked as local only.
+    those of `plain` events and then of the others; `keys` are those of plain calls that are at hand.
+    `deliver`: into the outbox, otherwise they are marked as local only.
     None, and the transaction has to be given up, if one of their calls is there already."""
     new = _NewEvents(transaction, now_ns=now_ns)
-    new.add_plain(zip(plain, bodies, strict=False))
+    new.add_plain(zip(plain, bodies, strict=False), keys)
     new.add(zip(events, bodies[len(plain) :], strict=True))
     if transaction.execute_many("call_insert", new.calls) != len(new.calls):
         return None

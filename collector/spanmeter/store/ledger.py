@@ -10,8 +10,8 @@ import msgspec
 
 from spanmeter.errors import StoreBusyError
 from spanmeter.store.database import Database
+from spanmeter.store.events import KeysBySource, plain_event, write_events
 from spanmeter.store.events import PlainEvent as PlainEvent  # noqa: PLC0414 - of this border, too
-from spanmeter.store.events import plain_event, write_events
 from spanmeter.store.keys import key_of_call
 from spanmeter.store.memory import Recorded as Recorded  # noqa: PLC0414 - it is of this border
 from spanmeter.store.memory import TraceMemory as TraceMemory  # noqa: PLC0414
@@ -133,6 +133,7 @@ class SqliteLedger:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._keys: KeysBySource = {}  # of the calls that were asked for last, which are often settled next
 
     def memories(self, trace_ids: Collection[bytes]) -> Mapping[bytes, TraceMemory]:
         rows = self._database.execute_in_turn("memory_read", ids=b"".join(trace_ids))
@@ -146,8 +147,9 @@ class SqliteLedger:
         """The events of these calls, of whatever token class, by event id."""
         if not identities:
             return {}
-        keys = b"".join([key_of_call(source, identity) for identity in identities])
-        rows = self._database.execute_in_turn("call_tokens", keys=keys)
+        keys = {identity: key_of_call(source, identity) for identity in identities}
+        self._keys = {source: keys}
+        rows = self._database.execute_in_turn("call_tokens", keys=b"".join(keys.values()))
         return {event_id: Billed(tokens=tokens, scope=scope) for event_id, tokens, scope in rows}
 
     def parked_with(self, identities: Collection[str]) -> Sequence[Decision]:
@@ -179,6 +181,7 @@ class SqliteLedger:
                 settlement.events,
                 settlement.bodies,
                 plain=settlement.plain_events,
+                keys=self._keys,
                 now_ns=now_ns,
                 deliver=deliver,
             )

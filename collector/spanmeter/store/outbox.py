@@ -1,5 +1,6 @@
 """Where events wait to be sent: the protocols of delivery, and SQLite behind them."""
 
+import functools
 import itertools
 import json
 import threading
@@ -14,6 +15,10 @@ class Pending(NamedTuple):
 
     seq: int
     body: bytes
+
+
+_pending = functools.partial(tuple.__new__, Pending)
+"""`Pending._make` for every event that is ever sent."""
 
 
 class Outbox(Protocol):
@@ -97,7 +102,7 @@ class SqliteOutbox:
             if free:
                 self._leased.update([seq for seq, _ in free])
                 self._leased_to = max(self._leased_to, free[-1][0])
-            return [*map(Pending._make, free)]
+            return [*map(_pending, free)]
 
     def _free(self, limit: int) -> list[tuple[int, bytes]]:
         """The oldest that are not leased. While nothing was put back, they all lie beyond those that are."""
@@ -140,9 +145,13 @@ def _ranges(transaction: Transaction, seqs: Collection[int]) -> list[tuple[int, 
     if not seqs:
         return []
     wanted = set(seqs)
+    first, last = min(wanted), max(wanted)
+    there = [*itertools.chain.from_iterable(transaction.execute("outbox_between", first, last))]
+    if wanted.issuperset(there):
+        return [(first, last)]
     ranges: list[tuple[int, int]] = []
     is_in_run = False
-    for (seq,) in transaction.execute("outbox_between", min(seqs), max(seqs)):
+    for seq in there:
         if seq in wanted:
             ranges.append((ranges.pop()[0] if is_in_run else seq, seq))
         is_in_run = seq in wanted
