@@ -136,7 +136,7 @@ class SqliteLedger:
         self._keys: KeysBySource = {}  # of the calls that were asked for last, which are often settled next
 
     def memories(self, trace_ids: Collection[bytes]) -> Mapping[bytes, TraceMemory]:
-        rows = self._database.execute_in_turn("memory_read", ids=b"".join(trace_ids))
+        rows = self._database.execute_in_turn("memory_read", ids=b"".join(sorted(trace_ids)))
         return dict(read_memories(rows))
 
     def recent_memories(self, *, since_ns: int) -> Iterator[TraceMemory]:
@@ -149,7 +149,7 @@ class SqliteLedger:
             return {}
         keys = {identity: key_of_call(source, identity) for identity in identities}
         self._keys = {source: keys}
-        rows = self._database.execute_in_turn("call_tokens", keys=b"".join(keys.values()))
+        rows = self._database.execute_in_turn("call_tokens", keys=b"".join(sorted(keys.values())))
         return {event_id: Billed(tokens=tokens, scope=scope) for event_id, tokens, scope in rows}
 
     def parked_with(self, identities: Collection[str]) -> Sequence[Decision]:

@@ -134,6 +134,7 @@ def write_memories(
     first: int = transaction.execute("memory_next").fetchone()[0]
     packed_ = [(call.trace_id, 1, round_.packed_plain(call)) for call in plain]
     packed_ += [(trace_id, memory.version + 1, round_.packed(memory)) for trace_id, memory in memories.items()]
+    packed_.sort()  # in the order of the index, whose pages are then touched once each
     if not packed_:
         return True
     outdated = [(trace_id, memory.version) for trace_id, memory in memories.items() if memory.version]
