@@ -241,13 +241,16 @@ class Assembler:
         self._recent.add(((shape, row) for _, shape, row in arrivals), now_ns=now_ns)
         waiting.decided(keys)
         parked = Outcome.PARKED
-        sizes = {trace_id: len(memory.facts) for trace_id, memory in settlement.memories.items()}
-        sizes.update((trace_id, len(call.arrivals)) for trace_id, call in settlement.plain.items())
-        for trace_id, spans in sizes.items():
-            if spans > LARGE_SPANS:
-                pause_ns = min(spans * PAUSE_A_SPAN_NS, LONGEST_PAUSE_NS)
-                self._paused_until_ns[trace_key(trace_id)] = now_ns + pause_ns
-        waiting.parked.difference_update(map(trace_key, settlement.plain))
+        remembered = [(trace_id, memory.facts) for trace_id, memory in settlement.memories.items()]
+        sizes = [(one, len(spans)) for one, spans in remembered if len(spans) > LARGE_SPANS]
+        sizes += [
+            (one, len(call.arrivals)) for one, call in settlement.plain.items() if len(call.arrivals) > LARGE_SPANS
+        ]
+        for trace_id, spans in sizes:
+            pause_ns = min(spans * PAUSE_A_SPAN_NS, LONGEST_PAUSE_NS)
+            self._paused_until_ns[trace_key(trace_id)] = now_ns + pause_ns
+        if waiting.parked:
+            waiting.parked.difference_update(map(trace_key, settlement.plain))
         for trace_id, memory in settlement.memories.items():
             key = trace_key(trace_id)
             if any(was.outcome is parked for was in memory.outcomes.values()):
