@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from spanmeter.store.database import FILE_NAME, Database
+from spanmeter.store.database import FILE_NAME, JOURNAL_NAME, Database
 from tests.acceptance.child import eventually
 from tests.acceptance.collector import Collector, run_spanmeter, running_collector, settled
 from tests.acceptance.requests import PROTOBUF
@@ -51,48 +51,77 @@ def collector(tmp_path: Path) -> Iterator[Collector]:
         yield running
 
 
-def _remove_file(data_dir: Path) -> None:
-    (data_dir / FILE_NAME).unlink()
+def _remove(file: Path) -> None:
+    file.unlink()
 
 
-def _replace_file(data_dir: Path) -> None:
-    file = data_dir / FILE_NAME
+def _replace(file: Path) -> None:
     shutil.copy2(file, file.with_name("copy"))
     file.with_name("copy").rename(file)
 
 
-def _flip_bytes(data_dir: Path) -> None:
-    with closing(sqlite3.connect(data_dir / FILE_NAME)) as connection:
+def _flip_bytes(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as connection:
         assert connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
-    with (data_dir / FILE_NAME).open("r+b") as file:
-        for page in range(1, os.fstat(file.fileno()).st_size // 4096):
-            file.seek(4096 * page)
-            file.write(b"\xa5" * 512)
+    with file.open("r+b") as pages:
+        for page in range(1, os.fstat(pages.fileno()).st_size // 4096):
+            pages.seek(4096 * page)
+            pages.write(b"\xa5" * 512)
+
+
+def _remove_folder(file: Path) -> None:
+    shutil.rmtree(file.parent)
 
 
 @pytest.mark.parametrize(
-    ("break_it", "words"),
+    ("break_it", "name", "words"),
     [
-        (_remove_file, "removed or replaced"),
-        (_replace_file, "removed or replaced"),
-        (shutil.rmtree, "removed or replaced"),
-        (_flip_bytes, "malformed"),
+        (_remove, FILE_NAME, "removed or replaced"),
+        (_remove, JOURNAL_NAME, "removed or replaced"),
+        (_replace, FILE_NAME, "removed or replaced"),
+        (_replace, JOURNAL_NAME, "removed or replaced"),
+        (_remove_folder, FILE_NAME, "removed or replaced"),
+        (_flip_bytes, JOURNAL_NAME, "malformed"),
     ],
 )
 def test_nothing_is_acknowledged_and_the_state_is_told(
-    collector: Collector, break_it: Callable[[Path], object], words: str
+    collector: Collector, break_it: Callable[[Path], object], name: str, words: str
 ) -> None:
     sender = Sender(collector)
     assert sender.send() == 200
-    break_it(collector.data_dir)
+    break_it(collector.data_dir / name)
     assert sender.send() == 503
     status, text = sender.readiness()
     assert (status, words in text) == (503, True), text
     assert [sender.send() for _ in range(3)] == [503] * 3
-    assert eventually(lambda: "assembly: " in collector.child.log.read_text(), timeout_s=10)
+    if name == FILE_NAME:
+        assert eventually(lambda: "assembly: " in collector.child.log.read_text(), timeout_s=10)
     assert sender.readiness()[0] == 503
     assert collector.is_healthy()
     assert "Traceback" not in collector.child.log.read_text()
+
+
+def test_with_damaged_books_the_state_is_told_and_what_is_acknowledged_is_billed_once_they_are_mended(
+    tmp_path: Path,
+) -> None:
+    data_dir, copy = tmp_path / "data", tmp_path / "copy"
+    with running_collector(data_dir, settings=SETTINGS) as collector:
+        assert Sender(collector).send() == 200
+        assert eventually(lambda: settled(data_dir, llm_spans=1).balanced, timeout_s=10)
+    shutil.copy2(data_dir / FILE_NAME, copy)
+    with running_collector(data_dir, settings=SETTINGS) as collector:
+        _flip_bytes(data_dir / FILE_NAME)
+        sender = Sender(collector)
+        acknowledged = 1 + [sender.send() for _ in range(3)].count(200)
+        assert eventually(lambda: "malformed" in sender.readiness()[1], timeout_s=10)
+        assert sender.readiness()[0] == 503
+        assert collector.is_healthy()
+    for file in data_dir.glob(f"{FILE_NAME}*"):
+        file.unlink()
+    shutil.copy2(copy, data_dir / FILE_NAME)
+    with running_collector(data_dir, settings=SETTINGS):
+        assert acknowledged == 4
+        assert settled(data_dir, llm_spans=acknowledged).balanced
 
 
 def test_a_folder_that_comes_back_is_used_again(collector: Collector) -> None:

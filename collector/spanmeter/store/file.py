@@ -140,6 +140,15 @@ class SqliteFile:
             finally:
                 connection.execute("ROLLBACK")
 
+    def check_there(self) -> None:
+        """Raises StoreError if the file that was made or opened first has no longer the name."""
+        try:
+            found = _identity(str(self.path))
+        except OSError:
+            found = ()
+        if found != self._file:
+            raise _gone(self.path)
+
     def close(self) -> None:
         """Close all connections."""
         with self._registry_lock:
@@ -185,10 +194,7 @@ class SqliteFile:
             self._log = log
             return
         self._give_up_writer()
-        raise StoreError(
-            f"database {self.path}: the file was removed or replaced while it was in use",
-            hint="put it back, or start spanmeter anew with what is there",
-        )
+        raise _gone(self.path)
 
     def _give_up_writer(self) -> None:
         with self._registry_lock:
@@ -333,6 +339,13 @@ def _check_not_emptied(path: Path) -> None:
             f"database {path}: the file is empty, and was not before",
             hint="restore a copy, or remove it to start anew: then what was billed before is not known",
         )
+
+
+def _gone(path: Path) -> StoreError:
+    return StoreError(
+        f"database {path}: the file was removed or replaced while it was in use",
+        hint="put it back, or start spanmeter anew with what is there",
+    )
 
 
 def _identity(name: str) -> tuple[int, ...]:

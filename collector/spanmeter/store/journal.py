@@ -167,6 +167,7 @@ class SqliteJournal:
             output_tokens += of_output
             if facts or entry.links:
                 rows.append((entry.received_ns, encoded(facts), entry.links))
+        self._database.check_there()  # without the books nobody may ever bill it
         with self._database.journal.transaction() as transaction:
             transaction.execute_many("journal_append", rows)
             transaction.execute("received_add", len(entries), spans, llm_spans, input_tokens, output_tokens, rejected)
