@@ -7,6 +7,7 @@ of the journal stands with the decision, so that a row may be there longer than 
 
 import functools
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
@@ -90,9 +91,10 @@ class Database(SqliteFile):
         self.journal.close()
 
     def before_fork(self, timeout_s: float) -> bool:
-        """See `SqliteFile`; of both files."""
-        are_out = [super().before_fork(timeout_s), self.journal.before_fork(timeout_s)]
-        return all(are_out)
+        """See `SqliteFile`; of both files. A snapshot is inside the journal first, so that is shut first."""
+        until_s = time.monotonic() + timeout_s
+        is_out = self.journal.before_fork(timeout_s)
+        return super().before_fork(max(0.0, until_s - time.monotonic())) and is_out
 
     def after_fork(self) -> None:
         super().after_fork()
