@@ -29,8 +29,6 @@ ROWS_AT_ONCE = 1_000
 """Of many rows one statement takes so many: a third cheaper than one by one, and the interpreter is given away,
 and taken back from threads that acknowledge, once for all of them."""
 MOST_VALUES = sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER
-CACHE_KB = 16_384
-"""Of each connection, if it needs so much."""
 
 
 class SqliteFile:
@@ -42,10 +40,14 @@ class SqliteFile:
     its own. Connections are closed by `close`, from whichever thread.
     """
 
-    def __init__(self, path: Path, *, migrations: Callable[[], Sequence[str]], read_only: bool = False) -> None:
-        """`migrations` are scripts in order; the schema's version is how many have been run."""
+    def __init__(
+        self, path: Path, *, migrations: Callable[[], Sequence[str]], cache_kb: int, read_only: bool = False
+    ) -> None:
+        """`migrations` are scripts in order; the schema's version is how many have been run. `cache_kb` is what each
+        connection keeps at hand, if it needs so much."""
         self.path = path
         self._migrations = migrations
+        self._cache_kb = cache_kb
         self._read_only = read_only
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
@@ -235,7 +237,7 @@ class SqliteFile:
             connection.execute("PRAGMA synchronous=FULL")
             # A round of decisions touches more pages than SQLite's 1,000, and would copy all of them at every commit.
             connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
-            connection.execute(f"PRAGMA cache_size=-{CACHE_KB}")
+            connection.execute(f"PRAGMA cache_size=-{self._cache_kb}")
             # Some distributions build SQLite so that it overwrites what is deleted; there is no text of users in here.
             connection.execute("PRAGMA secure_delete=OFF")
         connection.execute("PRAGMA foreign_keys=ON")
