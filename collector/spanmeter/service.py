@@ -11,7 +11,8 @@ from spanmeter.receiving import Receiving, cannot_listen
 from spanmeter.settings import Settings
 from spanmeter.store.database import Database
 from spanmeter.store.lock import FileLock
-from spanmeter.worker import Worker, configured_events_url
+from spanmeter.wiring import configured_events_url
+from spanmeter.worker import Worker
 
 log = logging.getLogger("spanmeter.service")
 

@@ -18,7 +18,8 @@ from spanmeter.store.database import Database
 from spanmeter.store.journal import JournalEntry, SqliteJournal
 from spanmeter.usage.span import Captured, Span
 from spanmeter.wire.request import DecodedRequest
-from spanmeter.worker import Worker, configured_events_url
+from spanmeter.wiring import configured_events_url
+from spanmeter.worker import Worker
 from spanmeter_instrumentation.complaints import announce, complain
 from spanmeter_instrumentation.ended import Ended, EndedSpan, Snapshot
 from spanmeter_instrumentation.quiet import quiet_thread, quietly

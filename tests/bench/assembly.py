@@ -25,7 +25,7 @@ from spanmeter.store.database import Database
 from spanmeter.store.journal import JournalEntry, SqliteJournal
 from spanmeter.testing.clock import ManualClock
 from spanmeter.usage.call import LlmCall, Role, SpanFacts, Usage
-from spanmeter.worker import make_assembler, make_courier
+from spanmeter.wiring import make_assembler, make_courier
 from tests.bench.books import fill_ledger
 from tests.bench.taking import taking_service
 

@@ -9,7 +9,7 @@ from spanmeter.openmeter.reading import ServiceReader
 from spanmeter.settings import load
 from spanmeter.store.database import Database
 from spanmeter.store.settlement import SqliteSettlementBook
-from spanmeter.worker import configured_events_url, token_source
+from spanmeter.wiring import configured_events_url, token_source
 
 MOST_STEPS = 100
 HASTE = SettlePace(first_look_s=0.0, grace_s=0.0, round_s=60.0, skew_s=3600.0)

@@ -120,7 +120,7 @@ class TestInstrumentor:
         assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
         run(
             "import os; from pathlib import Path; from spanmeter.settings import load\n"
-            "from spanmeter.clock import SystemClock; from spanmeter.worker import make_assembler\n"
+            "from spanmeter.clock import SystemClock; from spanmeter.wiring import make_assembler\n"
             "from spanmeter.store.database import Database\n"
             "settings = load(os.environ); database = Database.open(settings.data_dir)\n"
             "assembler = make_assembler(settings, database, SystemClock())\n"

@@ -18,9 +18,9 @@ from spanmeter.ledger.report import usage_rows
 from spanmeter.store import database as database_module
 from spanmeter.store import file as file_module
 from spanmeter.store.database import FILE_NAME, JOURNAL_NAME, Database, journal_migrations, migrations
-from spanmeter.store.file import queries
 from spanmeter.store.journal import SqliteJournal
 from spanmeter.store.ledger import SqliteLedger, TraceMemory
+from spanmeter.store.statements import queries
 from tests.spans import entry, facts
 
 FOREIGN_SCHEMA = len(migrations()) + 1

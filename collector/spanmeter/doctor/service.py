@@ -17,7 +17,7 @@ from spanmeter.openmeter.probe import Probe, probe_events, words_of
 from spanmeter.openmeter.reading import ServiceReader
 from spanmeter.openmeter.reply import Halted, Refused, Retry, Taken
 from spanmeter.settings import Settings
-from spanmeter.worker import configured_events_url, token_source
+from spanmeter.wiring import configured_events_url, token_source
 
 TIMEOUT_S = 5.0
 CLOCK_WARNING_S, CLOCK_WRONG_S = 30.0, 300.0

@@ -1,34 +1,25 @@
-"""A SQLite file: opening, migrating, transactions. Every statement is a named query of queries.sql."""
+"""A SQLite file: its connections, reads and transactions."""
 
-import functools
 import os
-import re
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from importlib import resources
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from spanmeter.errors import StoreBusyError, StoreError
 from spanmeter.store.gate import Gate
-from spanmeter.store.keys import call_identity, key_alone, key_of_call
+from spanmeter.store.schema import bring_forward
+from spanmeter.store.statements import Transaction, queries
+from spanmeter.store.trouble import check_not_emptied, gone, translated, wait_on
 
-WORKER_LOCK_NAME = "worker.lock"
-"""Of the lock beside the files that is made by the first process that works on them."""
 BUSY_TIMEOUT_S = 10.0
 """How long a writer waits for those of other processes."""
 TURN_MS = 50
 """How long at a time it waits inside SQLite, and so how long a fork may have to wait for it."""
 CHECKPOINT_PAGES = 8_000
 """The write-ahead log is copied into the file when it has grown to this (32 MB)."""
-ROWS_AT_ONCE = 1_000
-"""Of many rows one statement takes so many: a third cheaper than one by one, and the interpreter is given away,
-and taken back from threads that acknowledge, once for all of them."""
-MOST_VALUES = sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER
 
 
 class SqliteFile:
@@ -61,10 +52,13 @@ class SqliteFile:
 
     def make(self) -> None:
         """Make the file, and bring it forward, as needed. Raises `StoreError` with a hint where it cannot be used."""
-        _check_not_emptied(self.path)
+        check_not_emptied(self.path)
         try:
             self._mode = "rwc"
-            self._migrate()
+            with self._write_lock, translated(self.path):
+                connection = self._writing_connection()
+                self.path.chmod(0o600)
+                bring_forward(connection, self.path, self._migrations(), until_s=time.monotonic() + BUSY_TIMEOUT_S)
             self._mode = "rw"
             self._file = _identity(str(self.path))
         except BaseException:
@@ -91,18 +85,18 @@ class SqliteFile:
 
     def _execute(self, connection: Callable[[], sqlite3.Connection], name: str, parameters: Any) -> list[Any]:
         until_s = time.monotonic() + BUSY_TIMEOUT_S
-        with _translated(self.path):
+        with translated(self.path):
             while True:
                 try:
                     with self._gate.entered():
                         return connection().execute(queries()[name], parameters).fetchall()
                 except sqlite3.OperationalError as error:  # another process opens or closes the file
-                    _wait_on(error, until_s)
+                    wait_on(error, until_s)
 
     @contextmanager
     def transaction(self) -> Iterator["Transaction"]:
         """A write transaction, durable when the block has ended; rolled back if it raises."""
-        with self._write_lock, ExitStack() as inside, _translated(self.path):
+        with self._write_lock, ExitStack() as inside, translated(self.path):
             connection = self._begin(inside)
             try:
                 yield Transaction(connection)
@@ -123,7 +117,7 @@ class SqliteFile:
                 try:
                     connection.execute("BEGIN IMMEDIATE")
                 except sqlite3.OperationalError as error:
-                    _wait_on(error, until_s)
+                    wait_on(error, until_s)
                     continue
                 inside.push(turn.pop_all())
                 return connection
@@ -131,7 +125,7 @@ class SqliteFile:
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """Reads of this thread inside the block see one state of the file."""
-        with self._gate.entered(), _translated(self.path):
+        with self._gate.entered(), translated(self.path):
             connection = self._connection()
             connection.execute("BEGIN")
             try:
@@ -149,7 +143,7 @@ class SqliteFile:
         except OSError:
             found = ()
         if found != self._file:
-            raise _gone(self.path)
+            raise gone(self.path)
 
     def close(self) -> None:
         """Close all connections."""
@@ -177,7 +171,7 @@ class SqliteFile:
         self._gate.open()
 
     def _version(self) -> int:
-        with self._gate.entered(), _translated(self.path):
+        with self._gate.entered(), translated(self.path):
             version: int = self._connection().execute("PRAGMA user_version").fetchone()[0]
             return version
 
@@ -196,7 +190,7 @@ class SqliteFile:
             self._log = log
             return
         self._give_up_writer()
-        raise _gone(self.path)
+        raise gone(self.path)
 
     def _give_up_writer(self) -> None:
         with self._registry_lock:
@@ -243,47 +237,6 @@ class SqliteFile:
         connection.execute("PRAGMA foreign_keys=ON")
         return connection
 
-    def _migrate(self) -> None:
-        """Bring the schema forward, each migration in a transaction of its own. Never backward."""
-        with self._write_lock, _translated(self.path):
-            connection = self._writing_connection()
-            self.path.chmod(0o600)
-            for function, arguments in ((call_identity, 1), (key_alone, 2), (key_of_call, 2)):
-                connection.create_function(function.__name__, arguments, function, deterministic=True)
-            connection.execute("PRAGMA foreign_keys=OFF")  # as sqlite.org/lang_altertable.html asks, section 7
-            until_s = time.monotonic() + BUSY_TIMEOUT_S
-            while True:
-                try:
-                    connection.execute("BEGIN IMMEDIATE")
-                except sqlite3.OperationalError as error:
-                    _wait_on(error, until_s)
-                    continue
-                try:
-                    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-                    if version > len(self._migrations()):
-                        raise StoreError(
-                            f"{self.path} has schema {version}, this spanmeter knows {len(self._migrations())}",
-                            hint="it was written by a newer spanmeter: install that, or use another SPANMETER_DATA_DIR",
-                        )
-                    if version == len(self._migrations()):
-                        connection.execute("COMMIT")
-                        connection.execute("PRAGMA foreign_keys=ON")
-                        return
-                    for statement in _statements(self._migrations()[version]):
-                        connection.execute(statement)
-                    connection.execute(f"PRAGMA user_version={version + 1}")
-                    connection.execute("COMMIT")
-                except BaseException:
-                    if connection.in_transaction:
-                        connection.execute("ROLLBACK")
-                    raise
-
-
-def _wait_on(error: sqlite3.OperationalError, until_s: float) -> None:
-    """Raises the error if the time is over, or if it is not that others are in the file. SQLite waited `TURN_MS`."""
-    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= until_s:
-        raise error
-
 
 def _enter_wal(connection: sqlite3.Connection) -> None:
     """Several processes that open a new file at once refuse each other here, and SQLite does not ask its busy handler:
@@ -293,102 +246,12 @@ def _enter_wal(connection: sqlite3.Connection) -> None:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError as error:
-            _wait_on(error, until_s)
+            wait_on(error, until_s)
             time.sleep(0.01)
         else:
             return
 
 
-class Transaction:
-    """Statements inside a write transaction."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def execute(self, name: str, *parameters: object) -> sqlite3.Cursor:
-        return self._connection.execute(queries()[name], parameters)
-
-    def execute_many(self, name: str, rows: Sequence[tuple[object, ...]]) -> int:
-        """Run one statement for each row; how many rows it changed in all."""
-        changed = at = 0
-        if len(rows) >= ROWS_AT_ONCE and len(rows[0]) * ROWS_AT_ONCE <= self._connection.getlimit(MOST_VALUES):
-            wide = _for_many(name)
-            while wide and len(rows) - at >= ROWS_AT_ONCE:
-                values = tuple(chain.from_iterable(rows[at : at + ROWS_AT_ONCE]))
-                changed += self._connection.execute(wide, values).rowcount
-                at += ROWS_AT_ONCE
-        if at < len(rows):
-            changed += self._connection.executemany(queries()[name], rows[at:]).rowcount
-        return changed
-
-
-@functools.cache
-def _for_many(name: str) -> str:
-    """The statement with so many rows of values; empty where it is none that takes one."""
-    before, word, row = queries()[name].partition(" VALUES (")
-    row, _, after = row.partition(")")
-    return f"{before}{word}{row})" + f", ({row})" * (ROWS_AT_ONCE - 1) + after if word else ""
-
-
-def _check_not_emptied(path: Path) -> None:
-    """SQLite takes a file of no bytes for a new database: what was billed would be forgotten without a word."""
-    try:
-        emptied = path.stat().st_size == 0 and path.with_name(WORKER_LOCK_NAME).exists()
-    except OSError:  # there is none, or opening it will say what is wrong
-        return
-    if emptied:
-        raise StoreError(
-            f"database {path}: the file is empty, and was not before",
-            hint="restore a copy, or remove it to start anew: then what was billed before is not known",
-        )
-
-
-def _gone(path: Path) -> StoreError:
-    return StoreError(
-        f"database {path}: the file was removed or replaced while it was in use",
-        hint="put it back, or start spanmeter anew with what is there",
-    )
-
-
 def _identity(name: str) -> tuple[int, ...]:
     found = os.stat(name)  # noqa: PTH116 - at every commit: a Path costs as much again
     return found.st_dev, found.st_ino
-
-
-@functools.cache
-def queries() -> dict[str, str]:
-    """Name to text of every query in queries.sql."""
-    parts = re.split(
-        r"^-- name: (\w+)\n", (resources.files(__package__) / "queries.sql").read_text(), flags=re.MULTILINE
-    )
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
-
-
-def _statements(script: str) -> Iterator[str]:
-    pending = ""
-    for line in script.splitlines(keepends=True):
-        pending += line
-        if sqlite3.complete_statement(pending):
-            yield pending
-            pending = ""
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    """SQLite's errors as ours, with what an operator can do."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        text = f"database {path}: {error}"
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise StoreBusyError(text, hint="another process is writing; it is tried again") from error
-        hints = {
-            sqlite3.SQLITE_FULL: "the disk is full: free some space, nothing was acknowledged",
-            sqlite3.SQLITE_READONLY: "the file or its folder cannot be written: mend its permissions",
-            sqlite3.SQLITE_CANTOPEN: "the file or its folder cannot be opened: mend its permissions",
-            sqlite3.SQLITE_CORRUPT: "the file is damaged: move it aside, keep it, and restore a copy",
-            sqlite3.SQLITE_NOTADB: "the file is no database: move it aside, keep it, and restore a copy",
-            sqlite3.SQLITE_IOERR: "the disk failed or is full: see the system's log",
-        }
-        raise StoreError(text, hint=hints.get(code)) from error
