@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from spanmeter.binding import NOTHING
 from spanmeter.usage.call import LlmCall, SpanFacts
+from spanmeter.usage.counting import UsualCounts
 from spanmeter.usage.encodable import is_encodable, mended, mended_text
 from spanmeter.usage.forms import Form, Forms
 from spanmeter.usage.layouts import (
@@ -17,6 +18,7 @@ from spanmeter.usage.layouts import (
     Layout,
     Reader,
     Signature,
+    field_of,
     picker,
 )
 from spanmeter.usage.named import NOBODY, Named, Tenants, find_tenant
@@ -117,9 +119,21 @@ class FactsMaker:
         scope = spans.scope
         known = self._remembered.scopes.of(spans, scope)
         links: list[bytes] = []
+        numbers = _Numbers(self, spans, scope)
         unknown = 0
         with spans.reading() as reader:
-            for row, signature in self._add_by_layout(spans, scope, known, reader, links):
+            others = known.moulds.take(
+                spans.raw,
+                known,
+                reader,
+                numbers=numbers,
+                rows=self.found.rows,
+                links=links,
+                received_ns=self._received_ns,
+            )
+            others, passed = spans.sifted(others)
+            links.append(passed)
+            for row, signature in self._add_by_layout(spans, others, known, reader, links, numbers):
                 unknown += 1
                 span = spans.decoded(row, scope)
                 if span is None or not self.add(span):
@@ -130,18 +144,23 @@ class FactsMaker:
         return links
 
     def _add_by_layout(
-        self, spans: EncodedSpans, scope: Scope, known: KnownScope, reader: Reader, links: list[bytes]
+        self,
+        spans: EncodedSpans,
+        raw: Sequence[bytes],
+        known: KnownScope,
+        reader: Reader,
+        links: list[bytes],
+        numbers: Mapping[Layout, int | None],
     ) -> Iterator[tuple[EncodedRow, Signature]]:
         """Adds the spans whose layout is known; gives the others, with the signature if that is worth knowing."""
         if known.is_opaque:
-            yield from ((row, ()) for row in spans.rows())
+            yield from ((row, ()) for row in spans.rows(raw))
             return
         sign = known.tokens.sign_long if spans.has_long_texts else known.tokens.sign
         layouts, tenants, has_name, received_ns = known.layouts, known.tenants, known.has_name, self._received_ns
         read, pair, append = reader.__getitem__, reader.pair, self.found.rows.append
-        numbers: dict[Layout, int | None] = {}
-        for row in spans.rows():
-            trace_id, span_id, parent_span_id, message = row
+        for row in spans.rows(raw):
+            trace_id, span_id, parent_span_id, message, _ = row
             attributes = message.attributes[:]
             signature = (message.status, message.name if has_name else b"", *sign(attributes))
             layout = layouts.get(signature)
@@ -150,7 +169,8 @@ class FactsMaker:
                 continue
             tenant, response_id, counts = "", "", None
             if layout.tenant_at >= 0:
-                tenant = tenants.get(attributes[layout.tenant_at]) or known.tenant(layout, attributes, reader)
+                field = field_of(attributes[layout.tenant_at])
+                tenant = tenants.get(field) or known.tenant(field, reader)
             if layout.id_at >= 0:
                 _, own_id = pair(attributes[layout.id_at]) or NO_PAIR
                 response_id = own_id if isinstance(own_id, str) and own_id.isascii() else ""
@@ -163,15 +183,8 @@ class FactsMaker:
             ):
                 yield row, ()
                 continue
-            number = numbers.get(layout, -1)
-            if number == -1:
-                number = numbers[layout] = self._number(
-                    layout.form,
-                    scope.name,
-                    spans.resource(),
-                    named=layout.named,
-                    dimensions=self._dimensions(layout.dimensions, spans.resource(), NOTHING_CAPTURED),
-                )
+            known.moulds.learn(row, layout, signature[2:])
+            number = numbers[layout]
             if number is None:
                 links.append(pack_link(trace_id, span_id, parent_span_id))
                 continue
@@ -224,14 +237,27 @@ class FactsMaker:
             return
         if form.id_key:
             known.tokens.unrepeated.add(form.id_key)
+        count_places = {key: places[key] for key in form.count_keys if key in places}
         known.layouts[signature] = Layout(
             form=form,
             dimensions={key: span.attributes[key] for key in dimension_keys},
             named=replace(named, tenant=""),
             tenant_at=tenant_at,
             id_at=places[form.id_key] if form.is_call and form.id_key else -1,
-            pick_counts=picker([places[key] for key in form.count_keys if key in places]),
+            count_places=count_places if form.is_call and form.read_counts is not None else {},
+            pick_counts=picker([*count_places.values()]),
             read_counts=form.read_counts if form.is_call else None,
+            usual_counts=form.read_counts.input_and_output if isinstance(form.read_counts, UsualCounts) else None,
+        )
+
+    def number_of(self, layout: Layout, spans: EncodedSpans, scope: Scope) -> int | None:
+        """Of the shape of spans of this layout, see `_number`."""
+        return self._number(
+            layout.form,
+            scope.name,
+            spans.resource(),
+            named=layout.named,
+            dimensions=self._dimensions(layout.dimensions, spans.resource(), NOTHING_CAPTURED),
         )
 
     def _number(
@@ -286,6 +312,22 @@ class FactsMaker:
             if shown is not None:
                 found[name] = shown
         return tuple(found.items())
+
+
+class _Numbers(dict[Layout, int | None]):
+    """`number_of` layouts, each asked for once."""
+
+    __slots__ = ("_maker", "_scope", "_spans")
+
+    def __init__(self, maker: FactsMaker, spans: EncodedSpans, scope: Scope) -> None:
+        super().__init__()
+        self._maker = maker
+        self._spans = spans
+        self._scope = scope
+
+    def __missing__(self, layout: Layout) -> int | None:
+        number = self[layout] = self._maker.number_of(layout, self._spans, self._scope)
+        return number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
