@@ -1,12 +1,12 @@
 """The facts of a request's spans: what a form and the tenant's name come to, the span's place, its dimensions."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from spanmeter.binding import NOTHING
-from spanmeter.usage.call import LlmCall, SpanFacts
+from spanmeter.usage.call import LlmCall
 from spanmeter.usage.counting import UsualCounts
-from spanmeter.usage.encodable import is_encodable, mended, mended_text
+from spanmeter.usage.encodable import mended_text
 from spanmeter.usage.forms import Form, Forms
 from spanmeter.usage.layouts import (
     CODE_BYTES,
@@ -23,6 +23,7 @@ from spanmeter.usage.layouts import (
 )
 from spanmeter.usage.named import NOBODY, Named, Tenants, find_tenant
 from spanmeter.usage.packing import PackedFacts
+from spanmeter.usage.shapes import Pairs, Shapes
 from spanmeter.usage.span import (
     LAST_NS,
     NOTHING_CAPTURED,
@@ -35,14 +36,11 @@ from spanmeter.usage.span import (
     pack_link,
 )
 
-SERVICE_KEYS = ("service.name", "service.instance.id")
 # Ids of sessions, users and agents (semconv registry: session, user, enduser, gen-ai; OpenInference and Langfuse use
 # them too): never a tenant by themselves, but what a person can assign parked calls by.
 HINT_KEYS = ("session.id", "user.id", "enduser.id", "gen_ai.conversation.id", "gen_ai.agent.id", "gen_ai.agent.name")
 BOUND_KEY = "bound in code"
 """Where a key would stand for a tenant that an attribute names."""
-
-_Pairs = tuple[tuple[str, str], ...]
 
 
 class Remembered:
@@ -55,7 +53,7 @@ class Remembered:
         self.dimensions = dimensions
         self.forms = Forms(ask)
         self.tenants = Tenants(tenant_entries)
-        self.origins = _Origins(tenant_entries)
+        self.shapes = Shapes(tenant_entries)
         self.scopes = KnownScopes()
 
 
@@ -268,39 +266,26 @@ class FactsMaker:
         *,
         named: Named,
         carried: Named = NOBODY,
-        dimensions: _Pairs = (),
-        hints: _Pairs = (),
+        dimensions: Pairs = (),
+        hints: Pairs = (),
     ) -> int | None:
         """Of the shape in `found`; None where there is nothing to say about a span."""
         if form.call is None and named.key == "" and not dimensions:
             return None
-        origin = self._remembered.origins.of(resource)
-        carried_key = carried.key if carried.tenant else ""
-        key = (form, origin, scope, named.key, named.unusable, carried.tenant, carried_key, dimensions, hints)
-        number = self.found.number(key)
-        if number is None:
-            shape = SpanFacts(
-                trace_id=b"",
-                span_id=b"",
-                scope=scope,
-                service=origin.service,
-                tenant_key=named.key,
-                unusable_tenants=named.unusable,
-                baggage_tenant=carried.tenant,
-                baggage_tenant_key=carried_key,
-                resource_tenant=origin.named.tenant,
-                resource_tenant_key=origin.named.key,
-                resource_unusable_tenants=origin.named.unusable,
-                credential_tenant=self._credential_tenant,
-                dimensions=dimensions,
-                hints=hints,
-                is_tool=form.call is not None and not form.is_call,
-                call=form.call if form.is_call else None,
-            )
-            number = self.found.add_shape(key, shape if is_encodable(shape) else mended(shape))
-        return number
+        shape = self._remembered.shapes.of(
+            form,
+            scope,
+            resource,
+            named=named,
+            carried=carried,
+            dimensions=dimensions,
+            hints=hints,
+            credential_tenant=self._credential_tenant,
+        )
+        number = self.found.number(id(shape))
+        return self.found.add_shape(id(shape), shape) if number is None else number
 
-    def _dimensions(self, attributes: Attributes, resource: Attributes, captured: Captured) -> _Pairs:
+    def _dimensions(self, attributes: Attributes, resource: Attributes, captured: Captured) -> Pairs:
         """Of each name the first that is there: the span's attribute, what is bound in code, baggage, the resource's
         attribute."""
         if not self._remembered.dimensions and not captured:
@@ -330,31 +315,7 @@ class _Numbers(dict[Layout, int | None]):
         return number
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Origin:
-    """What a resource says. `service` is its name and instance."""
-
-    service: str
-    named: Named
-
-
-class _Origins:
-    """The last resource, which all spans of a request share as one object."""
-
-    def __init__(self, entries: Sequence[str]) -> None:
-        self._entries = entries
-        self._last: tuple[Attributes | None, _Origin] = (None, _Origin(service="", named=NOBODY))
-
-    def of(self, resource: Attributes) -> _Origin:
-        known, origin = self._last
-        if known is not resource:
-            service = "/".join([str(resource.get(key, "")) for key in SERVICE_KEYS])
-            origin = _Origin(service=service, named=find_tenant(resource, self._entries))
-            self._last = resource, origin
-        return origin
-
-
-def _hints(attributes: Attributes) -> _Pairs:
+def _hints(attributes: Attributes) -> Pairs:
     found = ((key, _shown(attributes[key])) for key in HINT_KEYS if key in attributes)
     return tuple((key, shown) for key, shown in found if shown)
 
