@@ -4,6 +4,7 @@ The text of an event is the same for all calls of a shape but for id, subject, t
 as any event is, and cut there.
 """
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import compress
@@ -41,8 +42,9 @@ class EventForm(NamedTuple):
     like: UsageEvent
 
 
-def event_forms(shape: SpanFacts, rules: EventRules) -> list[EventForm]:
-    """One for each class that is billed."""
+@functools.lru_cache(1_024)
+def event_forms(shape: SpanFacts, rules: EventRules) -> Sequence[EventForm]:
+    """One for each class that is billed. Of equal shapes made once: each small request brings one of its own."""
     whole = Usage(input=1, cache_read=1, cache_write=1, output=1, reasoning=1)
     decision = Decision(
         span=replace(shape, call=replace(call_of(shape), usage=whole)),
@@ -94,7 +96,7 @@ def without_twins(calls: Sequence[PlainCall], recent: RecentCalls) -> tuple[list
 
 def bill(calls: Iterable[PlainCall], settlement: Settlement, rules: EventRules) -> None:
     """Each is billed by itself."""
-    known: dict[int, list[EventForm]] = {}  # by the shape's `id`
+    known: dict[int, Sequence[EventForm]] = {}  # by the shape's `id`
     subjects: dict[str, str] = {}
     write, note, plain = settlement.bodies.append, settlement.plain_events.append, settlement.plain
     inputs = outputs = 0

@@ -31,7 +31,7 @@ class EventRules:
     event_type: str = "kong.llm_request"
     source: str = "spanmeter"
     classes: tuple[TokenClass, ...] = (TokenClass.INPUT, TokenClass.OUTPUT)
-    type_names: Mapping[TokenClass, str] = field(default_factory=dict)
+    type_names: Mapping[TokenClass, str] = field(default_factory=dict, hash=False)
     konnect_provider_names: bool = True
 
 
