@@ -9,6 +9,7 @@ fixed length, ends where the next begins; a text of any length is taken only if 
 with where it was found to end. What is not certain matches no mould, and is parsed.
 """
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -210,7 +211,7 @@ def mould_of(
     usual = layout.usual_counts
     wanted = usual or tuple(layout.count_places)
     writer = _Writer()
-    id_heads: list[bytes] = []
+    id_heads: Sequence[bytes] = ()
     for at, part in enumerate(parts):
         text, head = re.escape(part.text), re.escape(part.head)
         most = _MOST_BYTES - len(part.head) - _OVERHEAD
@@ -224,10 +225,7 @@ def mould_of(
                 writer.write(b"%b([\\0-\\x7f]%b\x12.\n.[^\\0-\x1f]{1,%d})" % (text, head, most), part.role)
             case Role.RESPONSE_ID:
                 writer.write(b"%b(.%b\x12.\n.)([!-~]{1,%d})" % (text, head, most), "before the id", part.role)
-                id_heads = [
-                    bytes((len(part.head) + _OVERHEAD + size,)) + part.head + _text_beginning(size)
-                    for size in range(most + 1)
-                ]
+                id_heads = _heads_by_length(part.head)
             case Role.COUNT:
                 number = b"([\\x80-\xff]{0,2}[\\0-\\x7f])" if part.key in wanted else b"[\\x80-\xff]{0,2}[\\0-\\x7f]"
                 writer.write(text + _count_beginnings(part.head) + number, *[part.key] * (part.key in wanted))
@@ -259,6 +257,15 @@ def mould_of(
         parts=[part._replace(text=part.head) if at in passed_over else part for at, part in enumerate(parts)],
         passed_over=passed_over,
     )
+
+
+@functools.lru_cache(64)
+def _heads_by_length(head: bytes) -> Sequence[bytes]:
+    """What stands before a text of each length: the lengths that agree with it, and the key."""
+    return [
+        bytes((len(head) + _OVERHEAD + size,)) + head + _text_beginning(size)
+        for size in range(_MOST_BYTES - len(head) - _OVERHEAD + 1)
+    ]
 
 
 def _count_beginnings(head: bytes) -> bytes:

@@ -13,8 +13,8 @@ WORTH_SPANS = 200
 """So many spans of a layout are parsed before a mould is made, which costs as much as parsing some hundreds."""
 MOST_ALIKE = 8
 """Moulds for spans of one name: they are tried in turn."""
-MOST_MOULDS = 128
-"""Of one scope. Who has no mould is parsed."""
+MOST_MOULDS = 64
+"""Of one scope, of some 5 kB each. Who has no mould is parsed."""
 MOST_PARSED = 100_000
 """After so many spans that a mould could have been made of, all are made anew: services change."""
 _MOST_CANDIDATES = 1_000
