@@ -149,7 +149,7 @@ class Resource:
 
     def attributes(self) -> Attributes:
         if self._attributes is None:
-            self._attributes = self._reader.read(self._message.attributes)
+            self._attributes = self._reader.read_together(self._message.attributes)
         return self._attributes
 
 
