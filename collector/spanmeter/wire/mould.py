@@ -29,6 +29,7 @@ _VALUE_TAG, _STRING_TAG, _INT_TAG = b"\x12", b"\n", b"\x18"
 _MOST_BYTES = 0x7F  # of what has its length in one byte
 _COUNT_BYTES = (1, 2, 3)
 _NEITHER = ("", "")
+_TIMES_BYTES = 18
 _OVERHEAD = 4  # of a text: tag and length of the value, and of the string in it
 
 
@@ -181,6 +182,21 @@ def made_alike(parts: Sequence[Part], others: Sequence[Part]) -> frozenset[int] 
 def long_ones(parts: Sequence[Part]) -> frozenset[int]:
     """Unread attributes that are long: no two will have the same."""
     return frozenset(at for at, part in enumerate(parts) if part.role is Role.UNREAD and len(part.text) > _MOST_BYTES)
+
+
+def opening_of(parts: Sequence[Part], passed_over: frozenset[int]) -> tuple[int, bytes]:
+    """What spans have in common from behind their times up to the first thing that is a span's own, and how far behind
+    the name it begins. Nothing, if what stands between name and times is of no fixed length."""
+    is_fixed = [
+        part.role is Role.FIXED or (part.role is Role.UNREAD and at not in passed_over) for at, part in enumerate(parts)
+    ]
+    times = next(at for at, part in enumerate(parts) if part.role is Role.TIMES)
+    name = next((at for at in range(times) if parts[at].text[:1] == b"*" and is_fixed[at]), times)
+    if not all(is_fixed[name:times]) or name == times:
+        return 0, b""
+    end = next((at for at in range(times + 1, len(parts)) if not is_fixed[at]), len(parts))
+    between = sum(len(part.text) for part in parts[name + 1 : times])
+    return between + _TIMES_BYTES, b"".join([part.text for part in parts[times + 1 : end]])
 
 
 class _Writer:
