@@ -26,6 +26,7 @@ from spanmeter.usage.packing import PackedFacts
 from spanmeter.usage.shapes import Pairs, Shapes
 from spanmeter.usage.span import (
     LAST_NS,
+    LINK_BYTES,
     NOTHING_CAPTURED,
     PARENT_IS_REMOTE,
     Attributes,
@@ -138,7 +139,7 @@ class FactsMaker:
                     links.append(pack_link(*row[:3]))
                 if span is not None and signature:
                     self._learn(spans, span, known, row, signature, reader)
-        known.met += len(spans) - unknown
+        known.met += len(spans) - len(passed) // LINK_BYTES - unknown
         return links
 
     def _add_by_layout(

@@ -23,9 +23,12 @@ from spanmeter.usage.packing import Counts
 from spanmeter.wire.varint import Varints, read_varint, varint_at
 
 _TRACE_ID, _SPAN_ID, _PARENT, _START, _END, _ATTRIBUTE = 0x0A, 0x12, 0x22, 0x39, 0x41, 0x4A  # tags of a span's fields
+_EVENT, _LINK = 0x5A, 0x6A
 _ID_BYTES = {_TRACE_ID: 16, _SPAN_ID: 8, _PARENT: 8}
 _KEY = b"\n"
 _VALUE_TAG, _STRING_TAG, _INT_TAG = b"\x12", b"\n", b"\x18"
+MOST_FIXED_BYTES = 4_096
+"""A pattern of more takes long to make, and what is so long does not come again."""
 _MOST_BYTES = 0x7F  # of what has its length in one byte
 _COUNT_BYTES = (1, 2, 3)
 _NEITHER = ("", "")
@@ -41,7 +44,7 @@ class Role(Enum):
     TENANT = auto()
     RESPONSE_ID = auto()
     COUNT = auto()
-    UNREAD = auto()  # an attribute by whose value nobody tells spans apart: it may vary
+    UNREAD = auto()  # an attribute by whose value nobody tells spans apart, an event or a link: it may vary
     FIXED = auto()
 
 
@@ -123,7 +126,9 @@ def parts_of(raw: bytes, layout: Layout, tokens: Sequence[Token]) -> list[Part] 
                 return None
             parts.append(part)
         else:
-            parts.append(Part(Role.FIXED, field))
+            parts.append(Part(Role.UNREAD if tag in (_EVENT, _LINK) else Role.FIXED, field))
+    single = single_ones(parts)
+    fixed_bytes = sum(len(part.text) for at, part in enumerate(parts) if at not in single)
     roles = Counter(part.role for part in parts)
     is_whole = (
         number + 1 == len(tokens)
@@ -133,6 +138,7 @@ def parts_of(raw: bytes, layout: Layout, tokens: Sequence[Token]) -> list[Part] 
         and roles[Role.TENANT] == (layout.tenant_at >= 0)
         and roles[Role.RESPONSE_ID] == (layout.id_at >= 0)
         and roles[Role.COUNT] == len(keys_at)
+        and fixed_bytes <= MOST_FIXED_BYTES
     )
     return parts if is_whole else None
 
@@ -179,9 +185,13 @@ def made_alike(parts: Sequence[Part], others: Sequence[Part]) -> frozenset[int] 
     return frozenset(different)
 
 
-def long_ones(parts: Sequence[Part]) -> frozenset[int]:
-    """Unread attributes that are long: no two will have the same."""
-    return frozenset(at for at, part in enumerate(parts) if part.role is Role.UNREAD and len(part.text) > _MOST_BYTES)
+def single_ones(parts: Sequence[Part]) -> frozenset[int]:
+    """Unread parts that no two spans will have the same: long texts, and events and links, with their times and ids."""
+    return frozenset(
+        at
+        for at, part in enumerate(parts)
+        if part.role is Role.UNREAD and (not part.head or len(part.text) > _MOST_BYTES)
+    )
 
 
 def opening_of(parts: Sequence[Part], passed_over: frozenset[int]) -> tuple[int, bytes]:
@@ -246,7 +256,7 @@ def mould_of(
                 number = b"([\\x80-\xff]{0,2}[\\0-\\x7f])" if part.key in wanted else b"[\\x80-\xff]{0,2}[\\0-\\x7f]"
                 writer.write(text + _count_beginnings(part.head) + number, *[part.key] * (part.key in wanted))
             case Role.UNREAD if at in passed_over:
-                writer.write(b"J([\\x80-\xff]{0,3}[\\0-\\x7f])(?=%b)" % head, at)
+                writer.write(b"%b([\\x80-\xff]{0,3}[\\0-\\x7f])(?=%b)" % (part.text[:1], head), at)
                 writer.end(len(part.head))
             case Role.UNREAD | Role.FIXED:
                 writer.write(text)
@@ -269,8 +279,8 @@ def mould_of(
         has_counts=layout.read_counts is not None,
         has_usual_counts=bool(usual),
         counts_at={} if usual else {key: writer.group_of[key] for key in wanted},
-        # Of what is passed over, and may be long, only the head is kept.
-        parts=[part._replace(text=part.head) if at in passed_over else part for at, part in enumerate(parts)],
+        # Of what is passed over, and may be long, only the tag and the head are kept.
+        parts=[part._replace(text=part.text[:1]) if at in passed_over else part for at, part in enumerate(parts)],
         passed_over=passed_over,
     )
 

@@ -7,7 +7,7 @@ from struct import Struct
 from spanmeter.usage.layouts import EncodedRow, KnownScope, Layout, Reader, Token
 from spanmeter.usage.packing import Row
 from spanmeter.usage.span import PARENT_IS_REMOTE, pack_link
-from spanmeter.wire.mould import Mould, long_ones, made_alike, mould_of, opening_of, parts_of
+from spanmeter.wire.mould import Mould, made_alike, mould_of, opening_of, parts_of, single_ones
 from spanmeter.wire.varint import Varints
 
 WORTH_SPANS = 200
@@ -153,7 +153,7 @@ class Moulds:
         if parts is None:
             return
         moulds = self._by_name[name].moulds if name in self._by_name else ()
-        passed_over = long_ones(parts)
+        passed_over = single_ones(parts)
         for mould in moulds:
             different = made_alike(parts, mould.parts) if mould.layout is layout else None
             if different is not None:

@@ -15,6 +15,7 @@ from spanmeter.usage.recognition import Recogniser
 from spanmeter.usage.span import LAST_NS, AttributeValue
 from spanmeter.wire import moulds
 from spanmeter.wire.encoded import EncodedSpans
+from spanmeter.wire.mould import MOST_FIXED_BYTES
 from spanmeter.wire.protobuf import decode_protobuf
 from spanmeter.wire.varint import Varints, read_varint, varint_at
 from tests.unit.usage.test_forms import recogniser
@@ -412,6 +413,39 @@ def test_texts_that_differ_are_passed_over_once_they_were_seen(monkeypatch: pyte
         }
         fitted.append(parsed(remembering, body_of(usual(number, **texts))) == 0)
     assert all(fitted[20:])
+
+
+def test_events_and_links_are_passed_over(unmoulded: Recogniser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moulds, "WORTH_SPANS", 1)
+    remembering = recogniser()
+    fitted = []
+    for number in range(12):
+        span = usual(number)
+        for event in range(2):
+            made = span.events.add(name="gen_ai.content.prompt", time_unix_nano=number + event)
+            made.attributes.add(key="gen_ai.prompt").value.string_value = "tenant.id" * number * 40
+        span.links.add(trace_id=number.to_bytes(16, "big"), span_id=b"l" * 8)
+        fitted.append(parsed(remembering, body_of(span)) == 0)
+        assert taken(remembering, body_of(span)) == taken(unmoulded, body_of(span))
+        one_more = usual(number)
+        one_more.CopyFrom(span)
+        one_more.events.add(name="another")
+        assert taken(remembering, body_of(one_more)) == taken(unmoulded, body_of(one_more))
+        raw = span.SerializeToString()
+        for at in range(raw.index(b"Z"), len(raw), 97):
+            broken = body_of_raw(raw[:at] + bytes((raw[at] ^ 0x55,)) + raw[at + 1 :])
+            assert taken(remembering, broken) == taken(unmoulded, broken)
+    assert all(fitted[4:])
+
+
+def test_what_is_fixed_and_long_makes_no_mould(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moulds, "WORTH_SPANS", 1)
+    remembering = recogniser()
+    for number in range(6):
+        span = usual(number)
+        span.trace_state = "a=" + "b" * MOST_FIXED_BYTES
+        taken(remembering, body_of(span))
+    assert parsed(remembering, body_of(span)) == 1
 
 
 def test_layouts_of_one_name_are_told_apart_by_what_stands_behind_their_times(
