@@ -7,7 +7,8 @@ from struct import Struct
 from spanmeter.usage.layouts import EncodedRow, KnownScope, Layout, Reader, Token
 from spanmeter.usage.packing import Row
 from spanmeter.usage.span import PARENT_IS_REMOTE, pack_link
-from spanmeter.wire.mould import Mould, made_alike, mould_of, opening_of, parts_of, single_ones
+from spanmeter.wire.mould import Mould, mould_of
+from spanmeter.wire.roles import made_alike, opening_of, parts_of, single_ones
 from spanmeter.wire.varint import Varints
 
 WORTH_SPANS = 200

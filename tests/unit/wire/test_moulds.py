@@ -15,8 +15,8 @@ from spanmeter.usage.recognition import Recogniser
 from spanmeter.usage.span import LAST_NS, AttributeValue
 from spanmeter.wire import moulds
 from spanmeter.wire.encoded import EncodedSpans
-from spanmeter.wire.mould import MOST_FIXED_BYTES
 from spanmeter.wire.protobuf import decode_protobuf
+from spanmeter.wire.roles import MOST_FIXED_BYTES
 from spanmeter.wire.varint import Varints, read_varint, varint_at
 from tests.unit.usage.test_forms import recogniser
 from tests.unit.wire.bodies import add_span
