@@ -153,7 +153,8 @@ class Moulds:
         parts = parts_of(raw, layout, tokens) if name and seen >= WORTH_SPANS and self._made < MOST_MOULDS else None
         if parts is None:
             return
-        moulds = self._by_name[name].moulds if name in self._by_name else ()
+        alike = self._by_name.get(name)
+        moulds = alike.moulds if alike is not None else ()
         passed_over = single_ones(parts)
         for mould in moulds:
             different = made_alike(parts, mould.parts) if mould.layout is layout else None
