@@ -236,17 +236,18 @@ class FactsMaker:
             return
         if form.id_key:
             known.tokens.unrepeated.add(form.id_key)
-        count_places = {key: places[key] for key in form.count_keys if key in places}
+        read_counts = form.read_counts if form.is_call else None
+        count_places = {key: places[key] for key in form.count_keys if key in places} if read_counts is not None else {}
         known.layouts[signature] = Layout(
             form=form,
             dimensions={key: span.attributes[key] for key in dimension_keys},
             named=replace(named, tenant=""),
             tenant_at=tenant_at,
             id_at=places[form.id_key] if form.is_call and form.id_key else -1,
-            count_places=count_places if form.is_call and form.read_counts is not None else {},
+            count_places=count_places,
             pick_counts=picker([*count_places.values()]),
-            read_counts=form.read_counts if form.is_call else None,
-            usual_counts=form.read_counts.input_and_output if isinstance(form.read_counts, UsualCounts) else None,
+            read_counts=read_counts,
+            usual_counts=read_counts.input_and_output if isinstance(read_counts, UsualCounts) else None,
         )
 
     def number_of(self, layout: Layout, spans: EncodedSpans, scope: Scope) -> int | None:
