@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from spanmeter.pipeline.accounting import Gathered, Rules, settle_traces
 from spanmeter.pipeline.intake import journal_entry
@@ -20,6 +21,7 @@ OPEN_SPANS = 30_000
 _LINKS_A_SPAN = 8
 """A span without facts is held as its place in the trace alone, in an eighth of the memory."""
 _FOREVER_NS = 1 << 63
+_shape_and_row = itemgetter(1, 2)
 
 
 @dataclass(slots=True)
@@ -58,15 +60,17 @@ class Conversion:
         self.rejected += entry.rejected
         self._facts_held += len(entry.facts)
         open_, seq, facts = self._open, self.requests, packed(entry.facts)
-        shapes = facts.shapes
+        self.llm_spans += facts.calls()
+        shapes, take_out = facts.shapes, open_.pop
         for row in facts.rows:
-            shape, trace_id = shapes[row[0]], row[1]
-            self.llm_spans += shape.call is not None
-            trace = open_.pop(trace_id, None)
+            trace_id = row[1]
+            arrival = (seq, shapes[row[0]], row)
+            trace = take_out(trace_id, None)
             if trace is None:
-                trace = Gathered()
-            open_[trace_id] = trace
-            trace.arrivals.append((seq, shape, row))
+                open_[trace_id] = Gathered([arrival])
+            else:
+                trace.arrivals.append(arrival)
+                open_[trace_id] = trace
         for trace_id, span_id, parent in unpack_links(entry.links):
             trace = open_.pop(trace_id, None)
             if trace is None:
@@ -125,7 +129,7 @@ class Conversion:
         if self._books is not None and self._recent is not None:
             self._books.settle(settlement, now_ns=self.now_ns, deliver=False)
             arrivals = itertools.chain.from_iterable([trace.arrivals for trace in wanted.values()])
-            self._recent.add(((shape, row) for _, shape, row in arrivals), now_ns=self.now_ns)
+            self._recent.add(map(_shape_and_row, arrivals), now_ns=self.now_ns)
         self.events += len(settlement.bodies)
         for (outcome, reason), amount in settlement.tallies.items():
             self._count(outcome, reason, amount)

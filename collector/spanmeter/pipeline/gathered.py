@@ -11,7 +11,7 @@ from spanmeter.usage.trace import Trace
 NOTHING_REMEMBERED = TraceMemory()
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Gathered:
     """What has come of one trace since it was decided last, or at all."""
 

@@ -4,6 +4,7 @@ The text of an event is the same for all calls of a shape but for id, subject, t
 as any event is, and cut there.
 """
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import compress
@@ -28,16 +29,22 @@ _by_start = itemgetter(5, 1, 2)  # of a row: start, trace, span
 
 class EventForm(NamedTuple):
     """The events of one token class of all calls of one shape. `first` and `rest` are the places of the counts that are
-    billed in it; `pieces` are the text around id, subject, time and tokens; `like` is such an event."""
+    billed in it; the others are the text around id, subject, time and tokens; `like` is such an event."""
 
     first: int
     rest: Sequence[int]
-    pieces: tuple[str, str, str, str, str]
+    before_id: str
+    before_subject: str
+    before_time: str
+    before_tokens: str
+    end: str
+    is_output: bool
     like: UsageEvent
 
 
-def event_forms(shape: SpanFacts, rules: EventRules) -> list[EventForm]:
-    """One for each class that is billed."""
+@functools.lru_cache(1_024)
+def event_forms(shape: SpanFacts, rules: EventRules) -> Sequence[EventForm]:
+    """One for each class that is billed. Of equal shapes made once: each small request brings one of its own."""
     whole = Usage(input=1, cache_read=1, cache_write=1, output=1, reasoning=1)
     decision = Decision(
         span=replace(shape, call=replace(call_of(shape), usage=whole)),
@@ -51,14 +58,15 @@ def event_forms(shape: SpanFacts, rules: EventRules) -> list[EventForm]:
     for event in events(decision, rules):
         text = {**event.cloudevent(), "id": gap, "subject": gap, "time": gap, "data": {**event.data, "tokens": gap}}
         before_id, before_subject, before_time, before_tokens, end = _encode(text).decode().split("\0")
-        pieces = f'{before_id}"', f'{event.id}"{before_subject}', f'{before_time}"', f'"{before_tokens}', end
         first, *rest = [at for at, token_class in enumerate(billed_in) if token_class is event.token_class]
-        forms.append(EventForm(first, rest, pieces, event))
+        is_output = event.token_class in (TokenClass.OUTPUT, TokenClass.REASONING)
+        around = f'{before_id}"', f'{event.id}"{before_subject}', f'{before_time}"', f'"{before_tokens}', end
+        forms.append(EventForm(first, rest, *around, is_output, event))
     return forms
 
 
 def told_apart(
-    calls: Sequence[PlainCall], others: Iterable[Look], ledger: Ledger, *, source: str
+    calls: Sequence[PlainCall], others: Sequence[Look], ledger: Ledger, *, source: str
 ) -> tuple[list[PlainCall], list[PlainCall]]:
     """Those that are plain indeed, and those that share something with another one, with `others` or with the books."""
     unlike = unlike_others(calls, others)
@@ -74,37 +82,37 @@ def told_apart(
 
 def without_twins(calls: Sequence[PlainCall], recent: RecentCalls) -> tuple[list[PlainCall], list[PlainCall]]:
     """Those of which no other instrumentation has seen anything alike lately, and the rest."""
-    has_others: dict[int, bool] = {}  # by the shape's `id`
+    shapes = {id(call[0]): call[0] for call in calls}
+    watched = {number for number, shape in shapes.items() if recent.has_others(shape)}
+    if not watched:
+        return [*calls], []
     apart: list[PlainCall] = []
     entangled: list[PlainCall] = []
     for call in calls:
-        shape = call.shape
-        if id(shape) not in has_others:
-            has_others[id(shape)] = recent.has_others(shape)
-        has_twin = has_others[id(shape)] and any(True for _ in recent.twins([call.facts()]))
+        has_twin = id(call.shape) in watched and any(True for _ in recent.twins([call.facts()]))
         (entangled if has_twin else apart).append(call)
     return apart, entangled
 
 
 def bill(calls: Iterable[PlainCall], settlement: Settlement, rules: EventRules) -> None:
     """Each is billed by itself."""
-    known: dict[int, list[EventForm]] = {}  # by the shape's `id`
+    known: dict[int, Sequence[EventForm]] = {}  # by the shape's `id`
     subjects: dict[str, str] = {}
-    write, note = settlement.bodies.append, settlement.plain_events.append
-    tokens_of = dict.fromkeys(TokenClass, 0)
-    for call in sorted(calls, key=lambda call: _by_start(call.row)):
-        shape, row, tenant, identity, *_ = call
-        settlement.plain[row[1]] = call
+    write, note, plain = settlement.bodies.append, settlement.plain_events.append, settlement.plain
+    inputs = outputs = 0
+    for call in sorted(calls, key=lambda call: _by_start(call[1])):
+        shape, row, tenant, identity, _, _, _ = call
+        plain[row[1]] = call
         forms = known.get(id(shape))
         if forms is None:
             forms = known[id(shape)] = event_forms(shape, rules)
         subject = subjects.get(tenant)
         if subject is None:
             subject = subjects[tenant] = _encode(tenant).decode()
-        end_ns, counts = row[6], row[9]
+        counts = row[9]
         assert counts is not None
-        time = rfc3339(end_ns)
-        for first, rest, (before_id, before_subject, before_time, before_tokens, end), like in forms:
+        time = rfc3339(row[6])
+        for first, rest, before_id, before_subject, before_time, before_tokens, end, is_output, like in forms:
             tokens = counts[first]
             for at in rest:
                 tokens += counts[at]
@@ -112,10 +120,10 @@ def bill(calls: Iterable[PlainCall], settlement: Settlement, rules: EventRules) 
                 text = f"{before_id}{identity}{before_subject}{subject}{before_time}{time}{before_tokens}{tokens}{end}"
                 write(text.encode())
                 note((call, like, tokens))
-                tokens_of[like.token_class] += tokens
-    if settlement.plain:
-        outputs = tokens_of[TokenClass.OUTPUT] + tokens_of[TokenClass.REASONING]
-        amount = Tally(
-            spans=len(settlement.plain), input_tokens=sum(tokens_of.values()) - outputs, output_tokens=outputs
-        )
+                if is_output:
+                    outputs += tokens
+                else:
+                    inputs += tokens
+    if plain:
+        amount = Tally(spans=len(plain), input_tokens=inputs, output_tokens=outputs)
         settlement.tally(Outcome.BILLED, Reason.OWN_CALL, amount)

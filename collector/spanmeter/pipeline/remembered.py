@@ -36,10 +36,11 @@ class _Newest(Generic[_Key, _Value]):
         found.update([(key, self._young[key]) for key in self._young.keys() & keys])
         return found
 
-    def update(self, entries: Mapping[_Key, _Value]) -> None:
+    def update(self, *entries: Mapping[_Key, _Value]) -> None:
         if len(self._young) >= self._most:
             self._old, self._young = self._young, {}
-        self._young.update(entries)
+        for some in entries:
+            self._young.update(some)
 
     def values(self) -> Iterator[_Value]:
         yield from (value for key, value in self._old.items() if key not in self._young)
@@ -83,14 +84,15 @@ class RememberedBooks:
         return {decision.span.trace_id for decision in self._held.values() if decision.outcome is Outcome.PARKED}
 
     def settle(self, settlement: Settlement, *, now_ns: int, deliver: bool) -> None:
-        billed: dict[str, tuple[Counts, str]] = {
-            call.identity: (call.counts, call.shape.scope) for call in settlement.plain.values()
-        }
-        for decision in settlement.decisions:
-            if decision.outcome is Outcome.BILLED:
-                billed[decision.identity] = counts_of(decision.usage), decision.span.scope
-        self._calls.update(billed)
-        self._traces.update({**settlement.plain, **settlement.memories})
+        self._calls.update(
+            {call[3]: (call.counts, call[0].scope) for call in settlement.plain.values()},
+            {
+                one.identity: (counts_of(one.usage), one.span.scope)
+                for one in settlement.decisions
+                if one.outcome is Outcome.BILLED
+            },
+        )
+        self._traces.update(settlement.plain, settlement.memories)
         for decision in settlement.held:
             if decision.outcome in (Outcome.PARKED, Outcome.ESTIMATED) and decision.identity:
                 key = decision.span.trace_id, decision.span.span_id

@@ -4,7 +4,12 @@ Whether `input` includes cached tokens, and `output` reasoning, differs by provi
 is on the span it decides; else the parts do where they cannot fit; else what the caller knows of the emitter.
 """
 
+from collections.abc import Callable
+
 from spanmeter.usage.call import Usage
+from spanmeter.usage.packing import Counts
+from spanmeter.usage.span import Attributes
+from spanmeter.usage.values import MOST_TOKENS
 
 
 def disjoint(
@@ -47,3 +52,29 @@ def disjoint(
         output=output_tokens - reasoning if reasoning_included else output_tokens,
         reasoning=reasoning,
     )
+
+
+class UsualCounts:
+    """Whole numbers for input, output and perhaps the total, without any parts; others are left to `otherwise`."""
+
+    __slots__ = ("_keys", "_otherwise", "input_and_output")
+
+    def __init__(
+        self, input_key: str, output_key: str, total_key: str, otherwise: Callable[[Attributes], Counts | None]
+    ) -> None:
+        self.input_and_output = input_key, output_key
+        self._keys = input_key, output_key, total_key
+        self._otherwise = otherwise
+
+    def __call__(self, attributes: Attributes) -> Counts | None:
+        input_key, output_key, total_key = self._keys
+        input_tokens, output_tokens, total = attributes[input_key], attributes[output_key], attributes[total_key]
+        if (
+            type(input_tokens) is type(output_tokens) is type(total) is int
+            and 0 <= input_tokens <= MOST_TOKENS
+            and 0 <= output_tokens <= MOST_TOKENS
+            and 0 <= total <= MOST_TOKENS
+            and (input_tokens or output_tokens)
+        ):
+            return input_tokens, 0, 0, output_tokens, 0
+        return self._otherwise(attributes)

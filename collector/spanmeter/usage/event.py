@@ -31,7 +31,7 @@ class EventRules:
     event_type: str = "kong.llm_request"
     source: str = "spanmeter"
     classes: tuple[TokenClass, ...] = (TokenClass.INPUT, TokenClass.OUTPUT)
-    type_names: Mapping[TokenClass, str] = field(default_factory=dict)
+    type_names: Mapping[TokenClass, str] = field(default_factory=dict, hash=False)
     konnect_provider_names: bool = True
 
 
@@ -150,10 +150,10 @@ def event_provider(call: LlmCall) -> str:
 
 def rfc3339(time_ns: int) -> str:
     """UTC with all nine digits: `2026-11-23T14:00:00.123456789Z`."""
-    digits = f"{time_ns:010}"
-    return f"{_to_the_second(digits[:-9])}.{digits[-9:]}Z"
+    seconds, ns = divmod(time_ns, 1_000_000_000)
+    return f"{_to_the_second(seconds)}.{ns:09}Z"
 
 
 @functools.lru_cache(1024)
-def _to_the_second(seconds: str) -> str:
-    return f"{datetime.fromtimestamp(int(seconds), UTC):%Y-%m-%dT%H:%M:%S}"
+def _to_the_second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"

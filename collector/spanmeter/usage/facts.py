@@ -1,11 +1,12 @@
 """The facts of a request's spans: what a form and the tenant's name come to, the span's place, its dimensions."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from spanmeter.binding import NOTHING
-from spanmeter.usage.call import LlmCall, SpanFacts
-from spanmeter.usage.encodable import is_encodable, mended, mended_text
+from spanmeter.usage.call import LlmCall
+from spanmeter.usage.counting import UsualCounts
+from spanmeter.usage.encodable import mended_text
 from spanmeter.usage.forms import Form, Forms
 from spanmeter.usage.layouts import (
     CODE_BYTES,
@@ -17,12 +18,15 @@ from spanmeter.usage.layouts import (
     Layout,
     Reader,
     Signature,
+    field_of,
     picker,
 )
 from spanmeter.usage.named import NOBODY, Named, Tenants, find_tenant
 from spanmeter.usage.packing import PackedFacts
+from spanmeter.usage.shapes import Pairs, Shapes
 from spanmeter.usage.span import (
     LAST_NS,
+    LINK_BYTES,
     NOTHING_CAPTURED,
     PARENT_IS_REMOTE,
     Attributes,
@@ -33,14 +37,11 @@ from spanmeter.usage.span import (
     pack_link,
 )
 
-SERVICE_KEYS = ("service.name", "service.instance.id")
 # Ids of sessions, users and agents (semconv registry: session, user, enduser, gen-ai; OpenInference and Langfuse use
 # them too): never a tenant by themselves, but what a person can assign parked calls by.
 HINT_KEYS = ("session.id", "user.id", "enduser.id", "gen_ai.conversation.id", "gen_ai.agent.id", "gen_ai.agent.name")
 BOUND_KEY = "bound in code"
 """Where a key would stand for a tenant that an attribute names."""
-
-_Pairs = tuple[tuple[str, str], ...]
 
 
 class Remembered:
@@ -53,7 +54,7 @@ class Remembered:
         self.dimensions = dimensions
         self.forms = Forms(ask)
         self.tenants = Tenants(tenant_entries)
-        self.origins = _Origins(tenant_entries)
+        self.shapes = Shapes(tenant_entries)
         self.scopes = KnownScopes()
 
 
@@ -117,31 +118,48 @@ class FactsMaker:
         scope = spans.scope
         known = self._remembered.scopes.of(spans, scope)
         links: list[bytes] = []
+        numbers = _Numbers(self, spans, scope)
         unknown = 0
         with spans.reading() as reader:
-            for row, signature in self._add_by_layout(spans, scope, known, reader, links):
+            others = known.moulds.take(
+                spans.raw,
+                known,
+                reader,
+                numbers=numbers,
+                rows=self.found.rows,
+                links=links,
+                received_ns=self._received_ns,
+            )
+            others, passed = spans.sifted(others)
+            links.append(passed)
+            for row, signature in self._add_by_layout(spans, others, known, reader, links, numbers):
                 unknown += 1
                 span = spans.decoded(row, scope)
                 if span is None or not self.add(span):
                     links.append(pack_link(*row[:3]))
                 if span is not None and signature:
                     self._learn(spans, span, known, row, signature, reader)
-        known.met += len(spans) - unknown
+        known.met += len(spans) - len(passed) // LINK_BYTES - unknown
         return links
 
     def _add_by_layout(
-        self, spans: EncodedSpans, scope: Scope, known: KnownScope, reader: Reader, links: list[bytes]
+        self,
+        spans: EncodedSpans,
+        raw: Sequence[bytes],
+        known: KnownScope,
+        reader: Reader,
+        links: list[bytes],
+        numbers: Mapping[Layout, int | None],
     ) -> Iterator[tuple[EncodedRow, Signature]]:
         """Adds the spans whose layout is known; gives the others, with the signature if that is worth knowing."""
         if known.is_opaque:
-            yield from ((row, ()) for row in spans.rows())
+            yield from ((row, ()) for row in spans.rows(raw))
             return
         sign = known.tokens.sign_long if spans.has_long_texts else known.tokens.sign
         layouts, tenants, has_name, received_ns = known.layouts, known.tenants, known.has_name, self._received_ns
         read, pair, append = reader.__getitem__, reader.pair, self.found.rows.append
-        numbers: dict[Layout, int | None] = {}
-        for row in spans.rows():
-            trace_id, span_id, parent_span_id, message = row
+        for row in spans.rows(raw):
+            trace_id, span_id, parent_span_id, message, _ = row
             attributes = message.attributes[:]
             signature = (message.status, message.name if has_name else b"", *sign(attributes))
             layout = layouts.get(signature)
@@ -150,7 +168,8 @@ class FactsMaker:
                 continue
             tenant, response_id, counts = "", "", None
             if layout.tenant_at >= 0:
-                tenant = tenants.get(attributes[layout.tenant_at]) or known.tenant(layout, attributes, reader)
+                field = field_of(attributes[layout.tenant_at])
+                tenant = tenants.get(field) or known.tenant(field, reader)
             if layout.id_at >= 0:
                 _, own_id = pair(attributes[layout.id_at]) or NO_PAIR
                 response_id = own_id if isinstance(own_id, str) and own_id.isascii() else ""
@@ -163,15 +182,8 @@ class FactsMaker:
             ):
                 yield row, ()
                 continue
-            number = numbers.get(layout, -1)
-            if number == -1:
-                number = numbers[layout] = self._number(
-                    layout.form,
-                    scope.name,
-                    spans.resource(),
-                    named=layout.named,
-                    dimensions=self._dimensions(layout.dimensions, spans.resource(), NOTHING_CAPTURED),
-                )
+            known.moulds.learn(row, layout, signature[2:])
+            number = numbers[layout]
             if number is None:
                 links.append(pack_link(trace_id, span_id, parent_span_id))
                 continue
@@ -224,14 +236,28 @@ class FactsMaker:
             return
         if form.id_key:
             known.tokens.unrepeated.add(form.id_key)
+        read_counts = form.read_counts if form.is_call else None
+        count_places = {key: places[key] for key in form.count_keys if key in places} if read_counts is not None else {}
         known.layouts[signature] = Layout(
             form=form,
             dimensions={key: span.attributes[key] for key in dimension_keys},
             named=replace(named, tenant=""),
             tenant_at=tenant_at,
             id_at=places[form.id_key] if form.is_call and form.id_key else -1,
-            pick_counts=picker([places[key] for key in form.count_keys if key in places]),
-            read_counts=form.read_counts if form.is_call else None,
+            count_places=count_places,
+            pick_counts=picker([*count_places.values()]),
+            read_counts=read_counts,
+            usual_counts=read_counts.input_and_output if isinstance(read_counts, UsualCounts) else None,
+        )
+
+    def number_of(self, layout: Layout, spans: EncodedSpans, scope: Scope) -> int | None:
+        """Of the shape of spans of this layout, see `_number`."""
+        return self._number(
+            layout.form,
+            scope.name,
+            spans.resource(),
+            named=layout.named,
+            dimensions=self._dimensions(layout.dimensions, spans.resource(), NOTHING_CAPTURED),
         )
 
     def _number(
@@ -242,39 +268,26 @@ class FactsMaker:
         *,
         named: Named,
         carried: Named = NOBODY,
-        dimensions: _Pairs = (),
-        hints: _Pairs = (),
+        dimensions: Pairs = (),
+        hints: Pairs = (),
     ) -> int | None:
         """Of the shape in `found`; None where there is nothing to say about a span."""
         if form.call is None and named.key == "" and not dimensions:
             return None
-        origin = self._remembered.origins.of(resource)
-        carried_key = carried.key if carried.tenant else ""
-        key = (form, origin, scope, named.key, named.unusable, carried.tenant, carried_key, dimensions, hints)
-        number = self.found.number(key)
-        if number is None:
-            shape = SpanFacts(
-                trace_id=b"",
-                span_id=b"",
-                scope=scope,
-                service=origin.service,
-                tenant_key=named.key,
-                unusable_tenants=named.unusable,
-                baggage_tenant=carried.tenant,
-                baggage_tenant_key=carried_key,
-                resource_tenant=origin.named.tenant,
-                resource_tenant_key=origin.named.key,
-                resource_unusable_tenants=origin.named.unusable,
-                credential_tenant=self._credential_tenant,
-                dimensions=dimensions,
-                hints=hints,
-                is_tool=form.call is not None and not form.is_call,
-                call=form.call if form.is_call else None,
-            )
-            number = self.found.add_shape(key, shape if is_encodable(shape) else mended(shape))
-        return number
+        shape = self._remembered.shapes.of(
+            form,
+            scope,
+            resource,
+            named=named,
+            carried=carried,
+            dimensions=dimensions,
+            hints=hints,
+            credential_tenant=self._credential_tenant,
+        )
+        number = self.found.number(id(shape))
+        return self.found.add_shape(id(shape), shape) if number is None else number
 
-    def _dimensions(self, attributes: Attributes, resource: Attributes, captured: Captured) -> _Pairs:
+    def _dimensions(self, attributes: Attributes, resource: Attributes, captured: Captured) -> Pairs:
         """Of each name the first that is there: the span's attribute, what is bound in code, baggage, the resource's
         attribute."""
         if not self._remembered.dimensions and not captured:
@@ -288,31 +301,23 @@ class FactsMaker:
         return tuple(found.items())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Origin:
-    """What a resource says. `service` is its name and instance."""
+class _Numbers(dict[Layout, int | None]):
+    """`number_of` layouts, each asked for once."""
 
-    service: str
-    named: Named
+    __slots__ = ("_maker", "_scope", "_spans")
 
+    def __init__(self, maker: FactsMaker, spans: EncodedSpans, scope: Scope) -> None:
+        super().__init__()
+        self._maker = maker
+        self._spans = spans
+        self._scope = scope
 
-class _Origins:
-    """The last resource, which all spans of a request share as one object."""
-
-    def __init__(self, entries: Sequence[str]) -> None:
-        self._entries = entries
-        self._last: tuple[Attributes | None, _Origin] = (None, _Origin(service="", named=NOBODY))
-
-    def of(self, resource: Attributes) -> _Origin:
-        known, origin = self._last
-        if known is not resource:
-            service = "/".join([str(resource.get(key, "")) for key in SERVICE_KEYS])
-            origin = _Origin(service=service, named=find_tenant(resource, self._entries))
-            self._last = resource, origin
-        return origin
+    def __missing__(self, layout: Layout) -> int | None:
+        number = self[layout] = self._maker.number_of(layout, self._spans, self._scope)
+        return number
 
 
-def _hints(attributes: Attributes) -> _Pairs:
+def _hints(attributes: Attributes) -> Pairs:
     found = ((key, _shown(attributes[key])) for key in HINT_KEYS if key in attributes)
     return tuple((key, shown) for key, shown in found if shown)
 

@@ -6,7 +6,7 @@ same instrumentation are never the same call by looks alone: identical prompts i
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from types import MappingProxyType
@@ -138,7 +138,8 @@ def _told_apart(traces: Mapping[bytes, Trace], older: Sequence[SpanFacts]) -> tu
     looping = {span.trace_id for span in (*calls, *older) if call_of(span).carried_on}
     alone: list[SpanFacts] = []
     entangled: list[SpanFacts] = []
-    unlike = are_unlike([*map(look_of, calls), *map(look_of, older)])
+    looks = [*map(look_of, calls), *map(look_of, older)]
+    unlike = are_unlike([look[2] for look in looks], {look[:2] for look in looks}, lambda: looks)
     for span, is_unlike in zip(calls, unlike, strict=False):  # those of older ones are left over
         if not is_unlike or (nested and key_of(span) in nested) or span.trace_id in looping:
             entangled.append(span)
@@ -158,21 +159,24 @@ def look_of(span: SpanFacts) -> Look:
     return span.service, span.scope, call.response_id, counts
 
 
-def are_unlike(looks: Sequence[Look]) -> list[bool]:
-    """For each of these calls, whether no rule below joins it to another by response id or counts.
+def are_unlike(
+    response_ids: Sequence[str], scopes: Iterable[tuple[str, str]], looks: Callable[[], Sequence[Look]]
+) -> list[bool]:
+    """For each of some calls, whether no rule below joins it to another by response id or counts. `scopes` are all
+    services and scopes of theirs; `looks` are asked for where counts can matter.
 
     It asks for less than the rules do (ids of any form, any two scopes with equal counts), and so never misses a bond.
     """
-    ids = Counter([look[2] for look in looks])
+    ids = Counter(response_ids)
     ids[""] = 0
     seen_by: dict[str, set[str]] = defaultdict(set)
-    for service, scope in {look[:2] for look in looks}:
+    for service, scope in scopes:
         seen_by[service].add(scope)
     several = {service for service, scopes in seen_by.items() if len(scopes) > 1}
-    shared = _shared_counts([look for look in looks if look[0] in several]) if several else ()
+    shared = _shared_counts([look for look in looks() if look[0] in several]) if several else ()
     if not shared:
-        return [ids[response_id] < 2 for _, _, response_id, _ in looks]
-    return [ids[response_id] < 2 and (service, counts) not in shared for service, _, response_id, counts in looks]
+        return [ids[response_id] < 2 for response_id in response_ids]
+    return [ids[response_id] < 2 and (service, counts) not in shared for service, _, response_id, counts in looks()]
 
 
 def _shared_counts(looks: Sequence[Look]) -> set[tuple[str, tuple[int, int]]]:

@@ -6,8 +6,8 @@ import re
 from spanmeter.usage.call import SpanFacts
 
 _PLAIN = re.compile(r"[A-Za-z0-9._:-]{1,96}")
-_USUAL = re.compile(r"(?:[A-Za-z0-9]{1,15}[-_])?[A-Za-z0-9]{12,80}")
 _HASHED = "r-"
+_USUAL = re.compile(rf"(?!{_HASHED})(?:[A-Za-z0-9]{{1,15}}[-_])?[A-Za-z0-9]{{12,80}}")
 _SPAN = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}")
 _SPAN_CHARACTERS = 49
 _RANDOM_PART = re.compile(r"[A-Za-z0-9]+")
@@ -43,11 +43,7 @@ def identity_of_span(trace_id: bytes, span_id: bytes) -> str:
 def is_usual(response_id: str) -> bool:
     """Whether it is in the form that nearly all have, which is specific and its own identity: a short prefix if any,
     and enough letters and digits that are not all alike."""
-    return (
-        _USUAL.fullmatch(response_id) is not None
-        and len(set(response_id[-8:])) > 3
-        and not response_id.startswith(_HASHED)
-    )
+    return _USUAL.fullmatch(response_id) is not None and len({*response_id[-8:]}) > 3
 
 
 def looks_made(response_id: str) -> bool:

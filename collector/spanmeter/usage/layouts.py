@@ -7,7 +7,7 @@ what is learnt from it nobody has to declare, see `forms`.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 from spanmeter.usage.forms import Form
 from spanmeter.usage.named import NOBODY, Named, find_tenant
-from spanmeter.usage.packing import Counts
+from spanmeter.usage.packing import Counts, Row
 from spanmeter.usage.span import Attributes, AttributeValue, Scope, Span
 
 MOST_SCOPES = 64
@@ -30,9 +30,9 @@ USUAL_TENANT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:-]{0,60}[A-Za-z0-9])?")
 Token = bytes | str | None
 """Of an attribute: itself where its value is compared, its key where only that is, None where nobody wants it."""
 
-EncodedRow = tuple[bytes, bytes, bytes, Any]
-"""Trace id, span id, parent's id (empty for none), and what is not looked into: an object with `attributes`, encoded
-each, `status` and `name`, encoded, `flags`, `start_time_unix_nano`, `end_time_unix_nano`."""
+EncodedRow = tuple[bytes, bytes, bytes, Any, bytes]
+"""Trace id, span id, parent's id (empty for none); what is not looked into: an object with `attributes`, encoded each,
+`status` and `name`, encoded, `flags`, `start_time_unix_nano`, `end_time_unix_nano`; and the span as it came."""
 
 Signature = tuple[Token, ...]
 """Of a span: status, name where a rule ever looked at it, and its attributes' tokens."""
@@ -67,13 +67,41 @@ class Tokens(Protocol):
         """The same, for attributes some of which are long."""
 
 
+class Moulds(Protocol):
+    """Takes spans at one look each. A mould is made of a span of a known layout; others that it fits have the same
+    layout, and come to what they would come to if they were parsed."""
+
+    def take(
+        self,
+        spans: Sequence[bytes],
+        known: "KnownScope",
+        reader: Reader,
+        *,
+        numbers: Mapping["Layout", int | None],
+        rows: MutableSequence[Row],
+        links: MutableSequence[bytes],
+        received_ns: int,
+    ) -> Sequence[bytes]:
+        """Adds the rows of the spans that fit, or their links where the layout has no number; gives the others."""
+
+    def learn(self, row: EncodedRow, layout: "Layout", tokens: Sequence[Token]) -> None:
+        """From a span of this layout that did not fit. `tokens` are its attributes'."""
+
+
 class EncodedSpans(Protocol):
     """Spans of one scope and resource that were not looked into; `len` counts those that will be rejected, too."""
 
+    @property
+    def raw(self) -> Sequence[bytes]: ...
+
     def __len__(self) -> int: ...
 
-    def rows(self) -> Iterator[EncodedRow]:
-        """To be asked for once: spans that cannot be taken are counted, and left out. The object in a row is not to be
+    def sifted(self, raw: Sequence[bytes]) -> tuple[Sequence[bytes], bytes]:
+        """Those of `raw` that may have a key of interest, and the links of the others. Of each to be asked for once, as
+        are `rows`."""
+
+    def rows(self, raw: Sequence[bytes]) -> Iterator[EncodedRow]:
+        """Of what was sifted: spans that cannot be taken are counted, and left out. The object in a row is not to be
         kept beyond the next row."""
 
     @property
@@ -83,6 +111,8 @@ class EncodedSpans(Protocol):
     def scope(self) -> Scope: ...
 
     def tokens(self, compared: frozenset[str]) -> Tokens: ...
+
+    def moulds(self) -> Moulds: ...
 
     def reading(self) -> AbstractContextManager[Reader]:
         """To be within while spans, resource or attributes are read: what is broken becomes a MalformedError."""
@@ -97,15 +127,18 @@ class EncodedSpans(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Layout:
     """What spans of a layout have in common: the form, the attributes that are copied into events, and the places of
-    what each has of its own, -1 where it has none. `named` is who pays, without the tenant."""
+    what each has of its own, -1 where it has none. `named` is who pays, without the tenant. `usual_counts` are the keys
+    of input and output, where whole numbers under these are all that there is to read."""
 
     form: Form
     dimensions: Attributes
     named: Named = NOBODY
     tenant_at: int = -1
     id_at: int = -1
+    count_places: Mapping[str, int] = field(default_factory=dict)
     pick_counts: Callable[[Sequence[bytes]], Iterable[bytes]] = tuple
     read_counts: Callable[[Attributes], Counts | None] | None = None
+    usual_counts: tuple[str, str] | None = None
 
 
 def picker(places: Sequence[int]) -> Callable[[Sequence[bytes]], Iterable[bytes]]:
@@ -113,11 +146,19 @@ def picker(places: Sequence[int]) -> Callable[[Sequence[bytes]], Iterable[bytes]
     return itemgetter(*places) if len(places) > 1 else lambda attributes: [attributes[at] for at in places]
 
 
+def field_of(attribute: bytes) -> bytes:
+    """An attribute as it stands in its span, after its length. Those too long for a length of one byte have no other's:
+    theirs never begin with one of the upper half."""
+    return bytes((min(len(attribute), 0xFF),)) + attribute
+
+
 @dataclass(slots=True, eq=False)
 class KnownScope:
-    """What is known of the spans of a scope: layouts by signature, tenants by attribute. Many threads may use one."""
+    """What is known of the spans of a scope: layouts by signature, tenants by `field_of` their attribute. Many threads
+    may use one."""
 
     tokens: Tokens
+    moulds: Moulds
     compared: frozenset[str] = frozenset()
     has_name: bool = False
     is_opaque: bool = False
@@ -126,9 +167,12 @@ class KnownScope:
     missed: int = 0
     met: int = 0
 
-    def tenant(self, layout: Layout, attributes: Sequence[bytes], reader: Reader) -> str:
-        """The tenant that stands in its place; empty if what stands there is none, or several."""
-        encoded = attributes[layout.tenant_at]
+    def tenant(self, field: bytes, reader: Reader) -> str:
+        """Of an attribute, see `field_of`, that is not known yet. Empty if what stands there is none, or several, or if
+        its length is another."""
+        encoded = field[1:]
+        if field != field_of(encoded):
+            return ""
         key, value = reader.pair(encoded) or NO_PAIR
         if isinstance(value, str) and USUAL_TENANT.fullmatch(value):
             tenant = value
@@ -137,7 +181,7 @@ class KnownScope:
         if len(self.tenants) >= MOST_TENANTS:
             self.tokens.unrepeated.add(key)  # there are more than are worth remembering
         elif tenant:  # what names nobody may be of any length
-            self.tenants[encoded] = tenant
+            self.tenants[field] = tenant
         return tenant
 
     def miss(self) -> None:
@@ -160,9 +204,9 @@ class KnownScopes:
         if known is None:
             if len(self._known) >= MOST_SCOPES:
                 self._known.clear()
-            known = self._known[scope] = KnownScope(spans.tokens(frozenset()))
+            known = self._known[scope] = KnownScope(spans.tokens(frozenset()), spans.moulds())
         return known
 
     def begin_anew(self, spans: EncodedSpans, scope: Scope, *, compared: frozenset[str], has_name: bool) -> None:
         """To compare more than until now."""
-        self._known[scope] = KnownScope(spans.tokens(compared), compared, has_name)
+        self._known[scope] = KnownScope(spans.tokens(compared), spans.moulds(), compared, has_name)

@@ -71,15 +71,18 @@ class PackedFacts(Sequence[SpanFacts]):
             )
         )
 
+    def calls(self) -> int:
+        """How many are LLM spans."""
+        numbers = Counter(map(itemgetter(0), self.rows))
+        return sum(times for number, times in numbers.items() if self.shapes[number].call is not None)
+
     def totals(self) -> tuple[int, int, int]:
         """LLM spans, and their input and output tokens."""
-        numbers = Counter(map(itemgetter(0), self.rows))
-        calls = sum(times for number, times in numbers.items() if self.shapes[number].call is not None)
         counts = [counts for counts in map(itemgetter(-1), self.rows) if counts is not None]
         fresh, cache_read, cache_write, output, reasoning = (
             map(sum, zip(*counts, strict=True)) if counts else _NO_COUNTS
         )
-        return calls, fresh + cache_read + cache_write, output + reasoning
+        return self.calls(), fresh + cache_read + cache_write, output + reasoning
 
     def __len__(self) -> int:
         return len(self.rows)

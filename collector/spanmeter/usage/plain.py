@@ -8,7 +8,7 @@ This asks for less than the rules of `decision` do, and never answers otherwise:
 left to them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from spanmeter.usage.attribution import Attribution, attribute
@@ -112,18 +112,22 @@ class PlainShapes:
         )
 
 
-def unlike_others(calls: Sequence[PlainCall], others: Iterable[Look]) -> list[bool]:
+def unlike_others(calls: Sequence[PlainCall], others: Sequence[Look]) -> list[bool]:
     """For each of `calls`, whether no rule joins it to another of them or of `others`."""
-    looks: list[Look] = []
-    for shape, row, *_ in calls:
-        counts = row[9]
-        assert counts is not None
-        fresh, cache_read, cache_write, output, reasoning = counts
-        looks.append((shape.service, shape.scope, row[8], (fresh + cache_read + cache_write, output + reasoning)))
-    looks += others
-    response_ids = {look[2] for look in looks}
+    own_ids = [call[1][8] for call in calls]
+    ids = [*own_ids, *[look[2] for look in others]]
+    shapes = {id(call[0]): call[0] for call in calls}
+    scopes = {*[(shape.service, shape.scope) for shape in shapes.values()], *[look[:2] for look in others]}
+    unlike = are_unlike(ids, scopes, lambda: [*map(_look_of, calls), *others])
+    response_ids = set(ids)
     # An identity of another form could be what another call bears as its response id.
     return [
-        is_unlike and (identity == row[8] or identity not in response_ids)
-        for (_, row, _, identity, *_), is_unlike in zip(calls, are_unlike(looks), strict=False)
+        is_unlike and (call[3] == own_id or call[3] not in response_ids)
+        for call, own_id, is_unlike in zip(calls, own_ids, unlike, strict=False)
     ]
+
+
+def _look_of(call: PlainCall) -> Look:
+    fresh, cache_read, cache_write, output, reasoning = call.counts
+    counts = fresh + cache_read + cache_write, output + reasoning
+    return call.shape.service, call.shape.scope, call.row[8], counts

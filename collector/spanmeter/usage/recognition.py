@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from spanmeter.usage.call import LlmCall, SpanFacts
 from spanmeter.usage.dialects import DIALECTS
 from spanmeter.usage.dialects.dialect import Dialect
-from spanmeter.usage.facts import HINT_KEYS, SERVICE_KEYS, FactsMaker, Remembered
+from spanmeter.usage.facts import HINT_KEYS, FactsMaker, Remembered
 from spanmeter.usage.layouts import EncodedSpans
 from spanmeter.usage.packing import PackedFacts
+from spanmeter.usage.shapes import SERVICE_KEYS
 from spanmeter.usage.span import Span, Vocabulary, pack_link
 
 

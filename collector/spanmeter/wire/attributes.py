@@ -13,6 +13,8 @@ _Pair = tuple[str, AttributeValue]
 # text do not, but only long text would cost memory to remember.
 REMEMBERED_BYTES = 128
 _MOST_REMEMBERED = 10_000
+_MOST_TOGETHER = 1_000
+_MOST_BYTES_TOGETHER = 4_096
 
 # Tags: field number << 3 | wire type.
 _KEY = 0x0A
@@ -30,10 +32,11 @@ class AttributeReader(dict[bytes, _Pair | None]):
     DecodeError where a KeyValue is broken. Long attributes are not remembered, and all are forgotten now and then.
     """
 
-    __slots__ = ("fields", "keys_by_bytes")
+    __slots__ = ("_together", "fields", "keys_by_bytes")
 
     def __init__(self, keys: Iterable[str]) -> None:
         super().__init__()
+        self._together: dict[tuple[bytes, ...], Mapping[str, AttributeValue]] = {}
         self.keys_by_bytes = {key.encode(): key for key in keys}
         self.fields = {
             bytes((_KEY, len(key))) + key: name for key, name in self.keys_by_bytes.items() if len(key) <= _MOST_BYTES
@@ -42,6 +45,18 @@ class AttributeReader(dict[bytes, _Pair | None]):
     def read(self, attributes: Iterable[bytes]) -> dict[str, AttributeValue]:
         """The wanted ones among `attributes`. Of equal keys the last wins."""
         return dict(filter(None, map(self.__getitem__, attributes)))
+
+    def read_together(self, attributes: Iterable[bytes]) -> Mapping[str, AttributeValue]:
+        """As `read`, for what comes together again and again, such as a resource's: then it is one object."""
+        encoded = tuple(attributes)
+        found = self._together.get(encoded)
+        if found is None:
+            found = self.read(encoded)
+            if sum(map(len, encoded)) <= _MOST_BYTES_TOGETHER:
+                if len(self._together) >= _MOST_TOGETHER:
+                    self._together.clear()
+                self._together[encoded] = found
+        return found
 
     def read_long(self, attributes: Iterable[bytes]) -> dict[str, AttributeValue]:
         """As `read`, for spans with long texts: to look one of these up is to hash all its bytes."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import compress
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -22,6 +23,8 @@ from spanmeter.wire import messages
 from spanmeter.wire.attributes import AttributeReader, AttributeTokens
 from spanmeter.wire.fault import malformed
 from spanmeter.wire.interest import Interest
+from spanmeter.wire.links import pack_links
+from spanmeter.wire.moulds import Moulds
 from spanmeter.wire.request import ZERO_TRACE_ID, Rejections, id_fault, known_time
 
 _ERROR_CODE = 2  # Status.StatusCode.STATUS_CODE_ERROR
@@ -31,9 +34,10 @@ _LONG_BYTES = 2048  # spans with more of them, on the average, have long texts
 
 
 class EncodedSpans:
-    """The spans of one scope whose bytes hold a marker, see `usage.layouts.EncodedSpans`."""
+    """The spans of one scope whose bytes hold a marker, see `usage.layouts.EncodedSpans`; or most of whose do, and they
+    are not sifted yet."""
 
-    __slots__ = ("_body", "_interest", "_rejections", "_resource", "_scope", "_spans", "has_long_texts")
+    __slots__ = ("_body", "_interest", "_is_sifted", "_rejections", "_resource", "_scope", "has_long_texts", "raw")
 
     def __init__(
         self,
@@ -43,20 +47,30 @@ class EncodedSpans:
         scope: Any,
         spans: Sequence[bytes],
         rejections: Rejections,
+        *,
+        is_sifted: bool,
     ) -> None:
+        self._is_sifted = is_sifted
         self._body = body
         self._interest = interest
         self._resource = resource
         self._scope = scope
-        self._spans = spans
+        self.raw = spans
         self._rejections = rejections
         self.has_long_texts = sum(map(len, spans)) > _LONG_BYTES * len(spans)
 
     def __len__(self) -> int:
-        return len(self._spans)
+        return len(self.raw)
 
-    def rows(self) -> Iterator[EncodedRow]:
-        for message in map(messages.Span.FromString, self._spans):  # one at a time: so its memory is used again
+    def sifted(self, raw: Sequence[bytes]) -> tuple[Sequence[bytes], bytes]:
+        if self._is_sifted or not raw:
+            return raw, b""
+        passed: list[bytes] = []
+        return sift(raw, self._interest, passed), pack_links(passed, self._rejections)
+
+    def rows(self, raw: Sequence[bytes]) -> Iterator[EncodedRow]:
+        for message, encoded in zip(map(messages.Span.FromString, raw), raw, strict=True):
+            # One at a time: so its memory is used again.
             trace_id, span_id, parent_id = message.trace_id, message.span_id, message.parent_span_id
             if (
                 len(trace_id) != TRACE_ID_BYTES
@@ -69,7 +83,7 @@ class EncodedSpans:
                     self._rejections.add(fault)
                     continue
                 parent_id = NO_PARENT
-            yield trace_id, span_id, parent_id, message
+            yield trace_id, span_id, parent_id, message, encoded
 
     @property
     def scope(self) -> Scope:
@@ -78,6 +92,9 @@ class EncodedSpans:
 
     def tokens(self, compared: frozenset[str]) -> AttributeTokens:
         return AttributeTokens(self._interest.reader, compared)
+
+    def moulds(self) -> Moulds:
+        return Moulds()
 
     @contextmanager
     def reading(self) -> Iterator[AttributeReader]:
@@ -91,7 +108,7 @@ class EncodedSpans:
         return self._resource.attributes()
 
     def decoded(self, row: EncodedRow, scope: Scope) -> Span | None:
-        trace_id, span_id, parent_id, message = row
+        trace_id, span_id, parent_id, message, _ = row
         reader = self._interest.reader
         own = (reader.read_long if self.has_long_texts else reader.read)(message.attributes)
         if self._interest.keys.isdisjoint(own):
@@ -111,6 +128,15 @@ class EncodedSpans:
         )
 
 
+def sift(raw: Sequence[bytes], interest: Interest, passed: list[bytes]) -> Sequence[bytes]:
+    """The spans whose bytes hold a marker; the others are added to `passed`."""
+    found = list(map(interest.pattern.search, raw))
+    marked = list(compress(raw, found))
+    if len(marked) < len(raw):
+        passed.extend([one for one, match in zip(raw, found, strict=True) if match is None])
+    return marked
+
+
 class Resource:
     """A resource whose attributes are read when they are asked for, once."""
 
@@ -123,7 +149,7 @@ class Resource:
 
     def attributes(self) -> Attributes:
         if self._attributes is None:
-            self._attributes = self._reader.read(self._message.attributes)
+            self._attributes = self._reader.read_together(self._message.attributes)
         return self._attributes
 
 

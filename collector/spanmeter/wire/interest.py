@@ -51,4 +51,4 @@ def _pattern(starts: set[bytes]) -> re.Pattern[bytes]:
     branches = b"|".join(re.escape(first) + b"(?:" + b"|".join(rests) + b")" for first, rests in by_first.items())
     if not branches:
         return re.compile(rb"(?!)")
-    return re.compile(rb"\n[\x80-\xff]*[\x00-\x7f](?:" + branches + rb")", re.DOTALL)
+    return re.compile(rb"\n[\x80-\xff]*+[\x00-\x7f](?:" + branches + rb")", re.DOTALL)

@@ -71,7 +71,9 @@ class DecodedRequest:
         for group in self.encoded:
             scope = group.scope
             with group.reading():
-                for row in group.rows():
+                raw, passed = group.sifted(group.raw)
+                links.append(passed)
+                for row in group.rows(raw):
                     span = group.decoded(row, scope)
                     if span is not None:
                         spans.append(span)

@@ -1,6 +1,6 @@
 """Encoded spans come to the same facts as decoded ones, for whatever comes after whatever."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -16,6 +16,7 @@ from spanmeter.usage.layouts import MOST_LAYOUTS, MOST_SCOPES, MOST_TENANTS, USU
 from spanmeter.usage.named import find_tenant
 from spanmeter.usage.recognition import Recogniser
 from spanmeter.usage.span import AttributeValue, Span
+from spanmeter.wire import moulds
 from spanmeter.wire.protobuf import decode_protobuf
 from tests.corpus.cases import Case, all_cases
 from tests.unit.usage.test_forms import SPAN, recogniser, sequences
@@ -23,7 +24,15 @@ from tests.unit.wire.bodies import add_span, set_attributes
 
 PROTOBUF = "application/x-protobuf"
 CASES = list(all_cases())
+MOULDS_AFTER = (1, moulds.WORTH_SPANS)
 TENANT_VALUES: tuple[AttributeValue, ...] = ("acme", "umbrella", "", None, 7, ("a", "b"), ("a",), True, "x" * 200)
+
+
+@pytest.fixture(scope="module", autouse=True, params=MOULDS_AFTER, ids=("moulds", "layouts alone"))
+def _with_and_without_moulds(request: pytest.FixtureRequest) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(moulds, "WORTH_SPANS", request.param)
+        yield
 
 
 def facts_and_links(recogniser: Recogniser, body: bytes, *, is_decoded: bool) -> tuple[list[SpanFacts], list[bytes]]:

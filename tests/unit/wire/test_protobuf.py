@@ -322,3 +322,26 @@ def test_values_nested_beyond_reason_are_malformed() -> None:
     add_span(spans, {"llm.options": value})
     with pytest.raises(MalformedError, match="nested too deep"):
         decode_protobuf(message.SerializeToString(), VOCABULARY)
+
+
+@pytest.mark.parametrize("odd", range(30))
+def test_a_span_of_no_interest_among_many_that_are_becomes_a_link(odd: int) -> None:
+    message, spans = request()
+    for number in range(30):
+        attributes = {"http.route": "/"} if number == odd else {"gen_ai.request.model": "m"}
+        add_span(spans, attributes, span_id=(number + 1).to_bytes(8, "big"), parent_span_id=PARENT_ID)
+    decoded = decode_protobuf(message.SerializeToString())
+    assert len(decoded.spans) == 29
+    assert decoded.links == TRACE_ID + (odd + 1).to_bytes(8, "big") + PARENT_ID
+
+
+def test_a_resource_that_comes_again_is_one_object_and_another_is_not() -> None:
+    resources = []
+    for name in ("one", "other", "one", "x" * 5_000, "x" * 5_000):
+        message, spans = request()
+        message.resource_spans[0].resource.attributes[0].value.string_value = name
+        add_span(spans, {"gen_ai.request.model": "m"})
+        resources.append(decode_protobuf(message.SerializeToString()).spans[0].resource)
+    assert [resource["service.name"] for resource in resources] == ["one", "other", "one", "x" * 5_000, "x" * 5_000]
+    assert resources[0] is resources[2]
+    assert resources[3] is not resources[4]

@@ -10,11 +10,11 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from spanmeter.usage.call import LlmCall, Role, Usage
-from spanmeter.usage.counting import disjoint
+from spanmeter.usage.counting import UsualCounts, disjoint
 from spanmeter.usage.dialects.dialect import Dialect
 from spanmeter.usage.packing import Counts, counts_of
 from spanmeter.usage.span import Attributes, Span
-from spanmeter.usage.values import MOST_TOKENS, BadCountError, count, passed, text
+from spanmeter.usage.values import BadCountError, count, passed, text
 from spanmeter.usage.watching import WatchedAttributes
 
 
@@ -203,20 +203,7 @@ class Reading:
         input_key, output_key, total_key = found[0], found[1], found[2] or found[0]
         if not input_key or not output_key or any(key in keys for key in parts):
             return self._read_any
-
-        def read(attributes: Attributes) -> Counts | None:
-            input_tokens, output_tokens, total = attributes[input_key], attributes[output_key], attributes[total_key]
-            if (
-                type(input_tokens) is type(output_tokens) is type(total) is int
-                and 0 <= input_tokens <= MOST_TOKENS
-                and 0 <= output_tokens <= MOST_TOKENS
-                and 0 <= total <= MOST_TOKENS
-                and (input_tokens or output_tokens)
-            ):
-                return input_tokens, 0, 0, output_tokens, 0
-            return self._read_any(attributes)
-
-        return read
+        return UsualCounts(input_key, output_key, total_key, self._read_any)
 
     def _read_any(self, attributes: Attributes) -> Counts | None:
         usage = self.read(attributes)[0]
