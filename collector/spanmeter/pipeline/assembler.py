@@ -4,6 +4,7 @@ import heapq
 import itertools
 import logging
 from collections.abc import Mapping
+from operator import itemgetter
 
 from spanmeter.clock import CautiousClock, Clock
 from spanmeter.errors import StoreError
@@ -169,18 +170,20 @@ class Assembler:
         """What came of these traces, as far as they are whole, or decided in any case."""
         found: dict[bytes, Gathered] = {}
         for row in self._journal.read_of(self._waiting.rows_of(due)):
-            facts = packed(row.facts)
+            facts, seq = packed(row.facts), row.seq
+            shapes = facts.shapes
             for one in facts.rows:
                 trace = found.get(one[1])
                 if trace is None:
-                    trace = found[one[1]] = Gathered()
-                trace.arrivals.append((row.seq, facts.shapes[one[0]], one))
+                    found[one[1]] = Gathered([(seq, shapes[one[0]], one)])
+                else:
+                    trace.arrivals.append((seq, shapes[one[0]], one))
             for trace_id, span_id, parent in unpack_links(row.links):
                 trace = found.get(trace_id)
                 if trace is None:
                     trace = found[trace_id] = Gathered()
                 trace.links[span_id] = parent
-        waits = [one for one, trace in found.items() if not due[trace_key(one)] and not self._is_whole(one, trace)]
+        waits = [one for one, trace in found.items() if not self._is_whole(one, trace) and not due[trace_key(one)]]
         if waits:
             memories = self._ledger.memories(waits)
             for trace_id in waits:
@@ -238,7 +241,7 @@ class Assembler:
         keys = [trace_key(trace_id) for trace_id in found]
         self._ledger.settle(settlement, now_ns=self._clock.now_ns(), deliver=self._deliver)
         arrivals = itertools.chain.from_iterable([trace.arrivals for trace in found.values()])
-        self._recent.add(((shape, row) for _, shape, row in arrivals), now_ns=now_ns)
+        self._recent.add(map(itemgetter(1, 2), arrivals), now_ns=now_ns)
         waiting.decided(keys)
         parked = Outcome.PARKED
         remembered = [(trace_id, memory.facts) for trace_id, memory in settlement.memories.items()]
