@@ -8,6 +8,7 @@ the time that was ordered, it goes on until each connection had two.
 
 import gzip
 import json
+import re
 import socket
 import sys
 import threading
@@ -25,6 +26,8 @@ _LEAST_A_CONNECTION = 2
 _LONGEST_S = 20.0
 _TIMEOUT_S = 60.0
 _METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+
+_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 Send = Callable[[bytes], None]
 
@@ -112,7 +115,7 @@ def main() -> None:
     run = _Run(order)
     templates = [template_of(order.load, seed=seed) for seed in range(min(order.connections, _SEEDS))]
     threads = [
-        threading.Thread(target=_send_all, args=(run, templates[place % len(templates)].copy(), place), daemon=True)
+        threading.Thread(target=_send_all, args=(run, templates[place % len(templates)], place), daemon=True)
         for place in range(order.connections)
     ]
     for thread in threads:
@@ -191,22 +194,24 @@ def _http(order: Order) -> Send:
     head = f"POST /v1/traces HTTP/1.1\r\nhost: bench\r\ncontent-type: application/x-protobuf\r\n{encoding}"
 
     def send(body: bytes) -> None:
-        connection.sendall(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
-        reply = b""
-        while b"\r\n\r\n" not in reply:
+        connection.sendall(f"{head}content-length: {len(body)}\r\n\r\n".encode(), socket.MSG_MORE)
+        connection.sendall(body)
+        reply = connection.recv(65536)
+        while not _is_whole(reply):
             piece = connection.recv(65536)
             if not piece:
                 raise ConnectionError("closed by the server")
             reply += piece
         if not reply.startswith(b"HTTP/1.1 200"):
             raise OSError(reply[:60].decode("latin-1"))
-        fields, _, rest = reply.partition(b"\r\n\r\n")
-        lengths = [line.split(b":")[1] for line in fields.lower().split(b"\r\n") if line.startswith(b"content-length:")]
-        missing = int(lengths[0]) - len(rest) if lengths else 0
-        while missing > 0:
-            missing -= len(connection.recv(missing))
 
     return send
+
+
+def _is_whole(reply: bytes) -> bool:
+    head, end, body = reply.partition(b"\r\n\r\n")
+    length = _LENGTH.search(head)
+    return bool(end) and (length is None or len(body) >= int(length[1]))
 
 
 if __name__ == "__main__":
