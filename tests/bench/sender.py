@@ -154,10 +154,14 @@ def _send_all(run: _Run, template: Template, place: int) -> None:
         body = template.request(run.next_number())
         if order.is_gzip and order.way == "http":  # gRPC does it itself
             body = gzip.compress(body, 1)
+        begun_s = time.monotonic()
         if every_s:
-            time.sleep(max(0.0, due_s - time.monotonic()))
-        begun_s = due_s if every_s else time.monotonic()  # a late start is the server's latency, too
-        due_s += every_s
+            if due_s > begun_s:
+                time.sleep(due_s - begun_s)
+                begun_s = time.monotonic()  # that it was woken late is nothing of the server's
+            else:
+                begun_s = due_s  # the last answer was late: that counts for this one, too
+            due_s += every_s
         try:
             send(body)
         except (OSError, grpc.RpcError) as error:
