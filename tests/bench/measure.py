@@ -104,8 +104,8 @@ def _wait_until(is_done: Callable[[], bool]) -> None:
 
 
 def one_run(server: Server, order: Order) -> dict[str, Any]:
-    """What the sender tells at the end, in `rounds` what it told before; and `cpu_s` of the server and `sender_cpu_s` in
-    the time that counts."""
+    """What the sender tells at the end, what it told before in `rounds`; and in the time that counts, `cpu_s` of the
+    server and `sender_cpu_s`."""
     command = [sys.executable, "-m", "tests.bench.sender", order.line()]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as sender:
         assert sender.stdout is not None
