@@ -16,8 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
-import grpc
-
+from tests.bench.http2 import Http2Connection
 from tests.bench.loads import Load, Template, template_of
 
 _WARM_UP_S = 0.4
@@ -146,13 +145,13 @@ def _quantile(values: list[float], share: float) -> float:
 
 def _send_all(run: _Run, template: Template, place: int) -> None:
     order = run.order
-    send = _grpc(order, place) if order.way == "grpc" else _http(order)
+    send = _grpc(order) if order.way == "grpc" else _http(order)
     run.ready.wait(_TIMEOUT_S)
     every_s = order.connections / order.rate if order.rate else 0.0
     due_s = time.monotonic() + every_s * place / order.connections
     while not run.is_over:
         body = template.request(run.next_number())
-        if order.is_gzip and order.way == "http":  # gRPC does it itself
+        if order.is_gzip:
             body = gzip.compress(body, 1)
         begun_s = time.monotonic()
         if every_s:
@@ -164,7 +163,7 @@ def _send_all(run: _Run, template: Template, place: int) -> None:
             due_s += every_s
         try:
             send(body)
-        except (OSError, grpc.RpcError) as error:
+        except OSError as error:
             run.errors += 1
             if run.errors == 1:
                 sys.stderr.write(f"{type(error).__name__}: {error}\n")
@@ -173,22 +172,9 @@ def _send_all(run: _Run, template: Template, place: int) -> None:
         run.answer(begun_s)
 
 
-def _grpc(order: Order, place: int) -> Send:
-    channel = grpc.insecure_channel(
-        f"127.0.0.1:{order.port}",
-        # Without these all channels of a process share one connection.
-        options=[("grpc.use_local_subchannel_pool", 1), ("bench.place", place)],
-        compression=grpc.Compression.Gzip if order.is_gzip else None,
-    )
-    grpc.channel_ready_future(channel).result(_TIMEOUT_S)
-    export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
-        _METHOD
-    )  # no serialisers: bytes in, bytes out
-
-    def send(body: bytes) -> None:
-        export(body, timeout=_TIMEOUT_S)
-
-    return send
+def _grpc(order: Order) -> Send:
+    connection = Http2Connection(order.port, _METHOD, timeout_s=_TIMEOUT_S, encoding="gzip" if order.is_gzip else "")
+    return connection.call
 
 
 def _http(order: Order) -> Send:
