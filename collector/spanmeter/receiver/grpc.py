@@ -16,7 +16,7 @@ import grpc
 from spanmeter.errors import MalformedError, StoreError
 from spanmeter.receiver.loop import SMALL_BYTES, Commits, Told, new_event_loop
 from spanmeter.receiver.reception import RETRY_AFTER_S, Reception
-from spanmeter.receiver.turns import Turns
+from spanmeter.receiver.turns import Turn, Turns
 from spanmeter.settings import ListenAddress
 from spanmeter.wire.body import Encoding
 from spanmeter.wire.protobuf import decode_protobuf
@@ -27,6 +27,8 @@ log = logging.getLogger("spanmeter.grpc")
 
 SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
 START_TIMEOUT_S = 30.0
+MOST_LARGE = 1_000
+"""Connections that are remembered as those of large bodies, of which some have ended."""
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
@@ -45,6 +47,7 @@ class GrpcReceiver:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
         self._grace_s = 0.0
+        self._large: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="spanmeter-grpc", daemon=True)
 
     def start(self) -> int:
@@ -96,11 +99,10 @@ class GrpcReceiver:
         await server.stop(self._grace_s)
 
     async def _export(self, _: object, context: Context) -> bytes:
-        # One message, read when it is its turn: the call is declared as one of a stream, which is the same on the wire.
+        # Declared as a call with a stream of messages, which is the same on the wire: so it is read when it is time.
         try:
             with self._turns.turn() as turn:
-                await turn.take()
-                rejections = await self._commits.after(self._receive, await _message(context), turn)
+                rejections = await self._commits.after(self._receive, await self._message(context, turn), turn)
         except MalformedError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, error.message)
         except (StoreError, TimeoutError) as error:
@@ -109,6 +111,22 @@ class GrpcReceiver:
             log.exception("request failed")
             await self._again(context, "internal error")
         return export_reply(Encoding.PROTOBUF, rejected=rejections.count, message=rejections.message)
+
+    async def _message(self, context: Context, turn: Turn) -> bytes:
+        """The body. How large it is cannot be seen before: who sent a large one last waits for a turn, nobody else."""
+        peer = context.peer()
+        if peer in self._large:
+            await turn.take()
+        body = await context.read()
+        if not isinstance(body, bytes):  # grpc.aio.EOF
+            raise MalformedError("a call without a message")
+        if len(body) <= SMALL_BYTES:
+            self._large.discard(peer)
+        elif len(self._large) < MOST_LARGE:
+            self._large.add(peer)
+        else:
+            self._large = {peer}
+        return body
 
     def _receive(self, body: bytes, told: Told) -> Rejections:
         request = decode_protobuf(body, self._reception.vocabulary)
@@ -124,10 +142,3 @@ class GrpcReceiver:
         )
         context.set_trailing_metadata((("grpc-status-details-bin", status),))
         await context.abort(grpc.StatusCode.UNAVAILABLE, message)
-
-
-async def _message(context: Context) -> bytes:
-    body = await context.read()
-    if not isinstance(body, bytes):  # grpc.aio.EOF
-        raise MalformedError("a call without a message")
-    return body

@@ -50,6 +50,7 @@ class Commits:
         """What `work` on `body` returns, once what it was given to call was called, from whichever thread. The turn
         ends, and the body is let go of, when the work is done. `growth`: how many times over a compressed body grows.
         Raises what that was called with, and `TimeoutError` where it is not called in time."""
+        turn.arrived()
         commit: asyncio.Future[None] = self._loop.create_future()
         told = partial(self._end, commit)
         if len(body) * growth <= SMALL_BYTES:

@@ -6,9 +6,9 @@ from typing import Self
 
 AT_ONCE = 2
 """Bodies whose turn it is: one arrives while another is decoded. Each is held some three times over on its way."""
-SLOW_S = 10.0
-"""A sender that takes longer lets others go beside it: one that has gone without a word must not stop everybody. What
-is held of its body is what it sent."""
+SLOW_S = 1.0
+"""A body that takes longer to arrive lets others go beside it: a slow sender, or one that has gone without a word, must
+not stop everybody. What is held of its body is what it sent."""
 
 
 class Turns:
@@ -37,8 +37,13 @@ class Turn:
         await self._turns.free.acquire()
         self._late = self._turns.loop.call_later(self._turns.slow_s, self.end)
 
+    def arrived(self) -> None:
+        """The body is there: from now on nobody waits for its sender."""
+        if self._late is not None:
+            self._late.cancel()
+
     def end(self) -> None:
-        """At once where it was not taken, or has ended."""
+        """Nothing where it was not taken, or has ended."""
         if self._late is not None:
             self._late.cancel()
             self._late = None

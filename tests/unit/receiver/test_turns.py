@@ -75,5 +75,11 @@ def test_a_slow_sender_lets_others_go_beside_it() -> None:
             with turns.turn() as other:
                 await other.take()  # while the slow one goes on
         assert not turns.free.locked()
+        with turns.turn() as here:
+            await here.take()
+            here.arrived()
+            await asyncio.sleep(0.03)
+            assert turns.free.locked()  # nobody goes beside a body that is only decoded for long
+        assert not turns.free.locked()
 
     run(work())
