@@ -105,21 +105,23 @@ def _wait_until(is_done: Callable[[], bool]) -> None:
 
 def one_run(server: Server, order: Order) -> dict[str, Any]:
     """What the sender tells at the end, what it told before in `rounds`; and in the time that counts, `cpu_s` of the
-    server and `sender_cpu_s`."""
+    server, `sender_cpu_s`, and `others_cpu_s` of whatever else was at work on the machine."""
     command = [sys.executable, "-m", "tests.bench.sender", order.line()]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as sender:
         assert sender.stdout is not None
-        used_s = sent_s = 0.0
+        used_s = sent_s = busy_s = 0.0
         rounds = []
         for line in sender.stdout:
             if line == "begin\n":
-                used_s, sent_s = -cpu_s(server.pid), -cpu_s(sender.pid)
+                used_s, sent_s, busy_s = -cpu_s(server.pid), -cpu_s(sender.pid), -machine_cpu_s()
             elif line == "end\n":
                 used_s, sent_s = used_s + cpu_s(server.pid), sent_s + cpu_s(sender.pid)
+                busy_s += machine_cpu_s()
             elif "sent" not in (told := json.loads(line)):
                 rounds.append(told)
             else:
-                return {**told, "rounds": rounds, "cpu_s": used_s, "sender_cpu_s": sent_s}
+                others_s = max(0.0, busy_s - used_s - sent_s)
+                return {**told, "rounds": rounds, "cpu_s": used_s, "sender_cpu_s": sent_s, "others_cpu_s": others_s}
     raise RuntimeError("the sender ended without a result")
 
 
@@ -140,6 +142,14 @@ def cpu_s(pid: int) -> float:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
         total += int(fields[11]) + int(fields[12])  # utime and stime, proc_pid_stat(5)
     return total * _TICK_S
+
+
+def machine_cpu_s() -> float:
+    """Of all processes, and of what the machine's host took away."""
+    user, nice, system, _, _, irq, softirq, steal = map(
+        int, Path("/proc/stat").read_text().split()[1:9]
+    )  # proc_stat(5)
+    return (user + nice + system + irq + softirq + steal) * _TICK_S
 
 
 def peak_mb(pid: int) -> float:
