@@ -1,7 +1,6 @@
 """What each process of `spanmeter serve` does: it takes OTLP requests and journals them."""
 
 import gc
-import sys
 import threading
 from collections.abc import Callable
 
@@ -95,6 +94,3 @@ def tune_interpreter() -> None:
     # as is the default, they cost a tenth more.
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)
-    # A commit takes the interpreter back a dozen times, each time from a thread that decodes: by default that may keep
-    # it for 5 ms, and an acknowledgement then takes ten times as long as its fsync.
-    sys.setswitchinterval(0.001)

@@ -9,6 +9,7 @@ from spanmeter.errors import SettingsError, StoreBusyError
 from spanmeter.receiver.ports import port_to_share
 from spanmeter.receiving import Receiving, cannot_listen
 from spanmeter.settings import Settings
+from spanmeter.store.checkpoints import Checkpoints
 from spanmeter.store.database import Database
 from spanmeter.store.lock import FileLock
 from spanmeter.wiring import configured_events_url
@@ -28,6 +29,7 @@ class Service:
         self._worker: Worker | None = None
         self._receiving: Receiving | None = None
         self._companions: list[Companion] = []
+        self._checkpoints: Checkpoints | None = None
         self._database: Database | None = None
         self._lock: FileLock | None = None
 
@@ -55,6 +57,8 @@ class Service:
             )
             self._worker = Worker(settings, self._database, clock=clock)
             self._worker.start()
+            self._checkpoints = Checkpoints(self._database.journal, clock=clock)
+            self._checkpoints.start()
             for companion in self._companions:
                 companion.start(settings.model_copy(update={"konnect_token": None, "konnect_token_file": None}))
             for companion in self._companions:
@@ -79,6 +83,8 @@ class Service:
             thread.join()
         if self._worker is not None:
             self._worker.stop(close=False, timeout_s=grace_s)
+        if self._checkpoints is not None:
+            self._checkpoints.stop(grace_s)
         if self._lock is not None:
             self._lock.release()
         if self._database is not None:

@@ -1,7 +1,7 @@
 """`python -m tests.bench.cores`: what receiving gains from processes, beside one, in the same minute.
 
-Wall time is the measure here, so others at work on the machine spoil it: how many cores the server got tells. The
-sender takes its share of the same cores, and is told too: where there are no more cores than processes, the gain is
+Wall time is the measure here, so others at work on the machine spoil it: how many cores they took is told. The sender
+takes its share of the same cores, and is told too: where there are no more cores than processes, the gain is
 less than for spans from elsewhere. With TMPDIR=/dev/shm the data folder is in memory, and what waiting for the disk's
 fsync costs is left out.
 """
@@ -21,16 +21,17 @@ from tests.bench.servers import serving
 
 WAYS = ("grpc", "http")
 LOAD = Load(name="LLM spans", spans=512)
-_HEAD = "way   processes    spans/s  server cores  sender cores  spans/CPU s  p99 ms\n"
+_HEAD = "way   processes    spans/s  server cores  sender cores  others  spans/CPU s  p99 ms\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """Spans acknowledged, and how many cores were at work on it."""
+    """Spans acknowledged, and how many cores were at work on it, and on other things."""
 
     spans_a_second: float
     server_cores: float
     sender_cores: float
+    others_cores: float
     p99_ms: float
 
 
@@ -81,6 +82,7 @@ def measured_with(order: Order, *, processes: int, assembles: bool) -> Found:
         spans_a_second=run["requests"] * order.load.spans / order.seconds,
         server_cores=run["cpu_s"] / order.seconds,
         sender_cores=run["sender_cpu_s"] / order.seconds,
+        others_cores=run["others_cpu_s"] / order.seconds,
         p99_ms=run["p99_ms"],
     )
 
@@ -90,11 +92,11 @@ def _median(rounds: Sequence[Found], name: str) -> float:
 
 
 def _line(way: str, processes: int, rounds: Sequence[Found]) -> str:
-    spans, server, sender, p99_ms = (
-        _median(rounds, name) for name in ("spans_a_second", "server_cores", "sender_cores", "p99_ms")
-    )
+    names = ("spans_a_second", "server_cores", "sender_cores", "others_cores", "p99_ms")
+    spans, server, sender, others, p99_ms = (_median(rounds, name) for name in names)
     efficiency = statistics.median(one.spans_a_second / one.server_cores for one in rounds)
-    return f"{way:<6}{processes:>9}{spans:>11,.0f}{server:>14.2f}{sender:>14.2f}{efficiency:>13,.0f}{p99_ms:>8.1f}\n"
+    took = f"{server:>14.2f}{sender:>14.2f}{others:>8.2f}"
+    return f"{way:<6}{processes:>9}{spans:>11,.0f}{took}{efficiency:>13,.0f}{p99_ms:>8.1f}\n"
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -18,13 +19,15 @@ from tests.bench.servers import ROOT, Server
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _SYNC_S = 0.5
+_HALF_ROUNDS = 5
 _LONGEST_S = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """Of the time that counts. `cpu_s` is of the server's processes, in user and system mode. `half_*` are latencies
-    at half of the rate that was reached; `syncs` fsyncs a request, None where they were not counted."""
+    """Of the time that counts. `cpu_s` is of the server's processes, in user and system mode. `half_p99_ms` is at
+    half of the rate that was reached, the median of several rounds; `syncs` fsyncs a request, None where they were not
+    counted."""
 
     requests: int
     spans: int
@@ -68,7 +71,7 @@ def measured(server: Server, order: Order, numbers: Numbers, *, at_half: bool, c
         full |= {"requests": full["sent"], "cpu_s": cpu_s(server.pid) - used_s}
     half_p99_ms = None
     if at_half and rate:
-        half_p99_ms = one_run(server, replace(order, rate=rate / 2, first=numbers.some()))["p99_ms"]
+        half_p99_ms = _p99_ms(server, replace(order, rate=rate / 2, first=numbers.some()))
     peak = peak_mb(server.pid)
     syncs = _syncs(server, replace(order, seconds=_SYNC_S, first=numbers.some())) if counts_syncs else None
     return Figures(
@@ -85,6 +88,13 @@ def measured(server: Server, order: Order, numbers: Numbers, *, at_half: bool, c
     )
 
 
+def _p99_ms(server: Server, order: Order) -> float:
+    """The median of several rounds, one after another without a pause: what disturbs the machine for a moment is in one
+    of them. What the server does at times (a checkpoint every second) has to be in each."""
+    run = one_run(server, replace(order, seconds=_HALF_ROUNDS * order.seconds, tell_every_s=order.seconds))
+    return float(statistics.median(told["p99_ms"] for told in run["rounds"]))
+
+
 def _wait_until(is_done: Callable[[], bool]) -> None:
     until_s = time.monotonic() + _LONGEST_S
     while not is_done():
@@ -94,18 +104,24 @@ def _wait_until(is_done: Callable[[], bool]) -> None:
 
 
 def one_run(server: Server, order: Order) -> dict[str, Any]:
-    """What the sender tells, and `cpu_s` of the server and `sender_cpu_s` in the time that counts."""
+    """What the sender tells at the end, what it told before in `rounds`; and in the time that counts, `cpu_s` of the
+    server, `sender_cpu_s`, and `others_cpu_s` of whatever else was at work on the machine."""
     command = [sys.executable, "-m", "tests.bench.sender", order.line()]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as sender:
         assert sender.stdout is not None
-        used_s = sent_s = 0.0
+        used_s = sent_s = busy_s = 0.0
+        rounds = []
         for line in sender.stdout:
             if line == "begin\n":
-                used_s, sent_s = -cpu_s(server.pid), -cpu_s(sender.pid)
+                used_s, sent_s, busy_s = -cpu_s(server.pid), -cpu_s(sender.pid), -machine_cpu_s()
             elif line == "end\n":
                 used_s, sent_s = used_s + cpu_s(server.pid), sent_s + cpu_s(sender.pid)
+                busy_s += machine_cpu_s()
+            elif "sent" not in (told := json.loads(line)):
+                rounds.append(told)
             else:
-                return {**json.loads(line), "cpu_s": used_s, "sender_cpu_s": sent_s}
+                others_s = max(0.0, busy_s - used_s - sent_s)
+                return {**told, "rounds": rounds, "cpu_s": used_s, "sender_cpu_s": sent_s, "others_cpu_s": others_s}
     raise RuntimeError("the sender ended without a result")
 
 
@@ -126,6 +142,14 @@ def cpu_s(pid: int) -> float:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
         total += int(fields[11]) + int(fields[12])  # utime and stime, proc_pid_stat(5)
     return total * _TICK_S
+
+
+def machine_cpu_s() -> float:
+    """Of all processes, and of what the machine's host took away."""
+    user, nice, system, _, _, irq, softirq, steal = map(
+        int, Path("/proc/stat").read_text().split()[1:9]
+    )  # proc_stat(5)
+    return (user + nice + system + irq + softirq + steal) * _TICK_S
 
 
 def peak_mb(pid: int) -> float:

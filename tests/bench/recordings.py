@@ -22,7 +22,7 @@ def recording(load: Load, form: str, requests: int) -> Iterator[bytes]:
             yield hexadecimal.request(number) + b"\n"
         return
     if form == "one resource":
-        yield from _one_resource(bytes(template.body), requests)
+        yield from _one_resource(template.body, requests)
         return
     prefix = len(template.body).to_bytes(4, "big") if form == "prefixed" else b""
     for number in range(requests):
@@ -41,7 +41,7 @@ def _one_resource(body: bytes, requests: int) -> Iterator[bytes]:
     scopes = [
         (
             _field(1, scope_spans.scope.SerializeToString()),
-            Template(bytearray(b"".join(_field(2, span.SerializeToString()) for span in scope_spans.spans))),
+            Template(b"".join(_field(2, span.SerializeToString()) for span in scope_spans.spans)),
         )
         for scope_spans in resource_spans.scope_spans
     ]
@@ -70,7 +70,7 @@ class _JsonTemplate:
     """As `Template`; ids are in hexadecimal here, and so is their tag."""
 
     def __init__(self, template: Template) -> None:
-        text = to_json(ExportTraceServiceRequest.FromString(bytes(template.body)))
+        text = to_json(ExportTraceServiceRequest.FromString(template.body))
         self._groups = template.groups
         self._parts = [[part.split(TAG) for part in one.split(TAG.hex().encode())] for one in text.split(TENANT_TAG)]
 

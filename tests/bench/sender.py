@@ -8,6 +8,7 @@ the time that was ordered, it goes on until each connection had two.
 
 import gzip
 import json
+import re
 import socket
 import sys
 import threading
@@ -15,8 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
-import grpc
-
+from tests.bench.http2 import Http2Connection
 from tests.bench.loads import Load, Template, template_of
 
 _WARM_UP_S = 0.4
@@ -25,6 +25,8 @@ _LEAST_A_CONNECTION = 2
 _LONGEST_S = 20.0
 _TIMEOUT_S = 60.0
 _METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+
+_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 Send = Callable[[bytes], None]
 
@@ -112,7 +114,7 @@ def main() -> None:
     run = _Run(order)
     templates = [template_of(order.load, seed=seed) for seed in range(min(order.connections, _SEEDS))]
     threads = [
-        threading.Thread(target=_send_all, args=(run, templates[place % len(templates)].copy(), place), daemon=True)
+        threading.Thread(target=_send_all, args=(run, templates[place % len(templates)], place), daemon=True)
         for place in range(order.connections)
     ]
     for thread in threads:
@@ -143,21 +145,25 @@ def _quantile(values: list[float], share: float) -> float:
 
 def _send_all(run: _Run, template: Template, place: int) -> None:
     order = run.order
-    send = _grpc(order, place) if order.way == "grpc" else _http(order)
+    send = _grpc(order) if order.way == "grpc" else _http(order)
     run.ready.wait(_TIMEOUT_S)
     every_s = order.connections / order.rate if order.rate else 0.0
     due_s = time.monotonic() + every_s * place / order.connections
     while not run.is_over:
         body = template.request(run.next_number())
-        if order.is_gzip and order.way == "http":  # gRPC does it itself
+        if order.is_gzip:
             body = gzip.compress(body, 1)
+        begun_s = time.monotonic()
         if every_s:
-            time.sleep(max(0.0, due_s - time.monotonic()))
-        begun_s = due_s if every_s else time.monotonic()  # a late start is the server's latency, too
-        due_s += every_s
+            if due_s > begun_s:
+                time.sleep(due_s - begun_s)
+                begun_s = time.monotonic()  # that it was woken late is nothing of the server's
+            else:
+                begun_s = due_s  # the last answer was late: that counts for this one, too
+            due_s += every_s
         try:
             send(body)
-        except (OSError, grpc.RpcError) as error:
+        except OSError as error:
             run.errors += 1
             if run.errors == 1:
                 sys.stderr.write(f"{type(error).__name__}: {error}\n")
@@ -166,22 +172,9 @@ def _send_all(run: _Run, template: Template, place: int) -> None:
         run.answer(begun_s)
 
 
-def _grpc(order: Order, place: int) -> Send:
-    channel = grpc.insecure_channel(
-        f"127.0.0.1:{order.port}",
-        # Without these all channels of a process share one connection.
-        options=[("grpc.use_local_subchannel_pool", 1), ("bench.place", place)],
-        compression=grpc.Compression.Gzip if order.is_gzip else None,
-    )
-    grpc.channel_ready_future(channel).result(_TIMEOUT_S)
-    export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
-        _METHOD
-    )  # no serialisers: bytes in, bytes out
-
-    def send(body: bytes) -> None:
-        export(body, timeout=_TIMEOUT_S)
-
-    return send
+def _grpc(order: Order) -> Send:
+    connection = Http2Connection(order.port, _METHOD, timeout_s=_TIMEOUT_S, encoding="gzip" if order.is_gzip else "")
+    return connection.call
 
 
 def _http(order: Order) -> Send:
@@ -191,22 +184,24 @@ def _http(order: Order) -> Send:
     head = f"POST /v1/traces HTTP/1.1\r\nhost: bench\r\ncontent-type: application/x-protobuf\r\n{encoding}"
 
     def send(body: bytes) -> None:
-        connection.sendall(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
-        reply = b""
-        while b"\r\n\r\n" not in reply:
+        connection.sendall(f"{head}content-length: {len(body)}\r\n\r\n".encode(), socket.MSG_MORE)
+        connection.sendall(body)
+        reply = connection.recv(65536)
+        while not _is_whole(reply):
             piece = connection.recv(65536)
             if not piece:
                 raise ConnectionError("closed by the server")
             reply += piece
         if not reply.startswith(b"HTTP/1.1 200"):
             raise OSError(reply[:60].decode("latin-1"))
-        fields, _, rest = reply.partition(b"\r\n\r\n")
-        lengths = [line.split(b":")[1] for line in fields.lower().split(b"\r\n") if line.startswith(b"content-length:")]
-        missing = int(lengths[0]) - len(rest) if lengths else 0
-        while missing > 0:
-            missing -= len(connection.recv(missing))
 
     return send
+
+
+def _is_whole(reply: bytes) -> bool:
+    head, end, body = reply.partition(b"\r\n\r\n")
+    length = _LENGTH.search(head)
+    return bool(end) and (length is None or len(body) >= int(length[1]))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """Journal's docstring, line by line, on every implementation."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spanmeter.store.journal import JournalEntry, trace_key
+from spanmeter.store.journal import EncodedFacts, JournalEntry, trace_key
 from spanmeter.usage.call import LlmCall, Role, SpanFacts, Usage
 from tests.contract.ledgers import RIGS, Rig
 from tests.spans import NOW_NS, entry, facts, link, trace_id
@@ -85,6 +86,16 @@ def test_what_is_appended_is_read_back(rig: Rig, entries: list[JournalEntry]) ->
     assert [(row.received_ns, list(row.facts), row.links) for row in rows] == [
         (entry.received_ns, list(entry.facts), entry.links) for entry in kept
     ]
+
+
+def test_facts_that_are_encoded_before_are_the_same(rig: Rig) -> None:
+    plain = entry(facts(1), facts(2, call=None, tenant="acme"), links=[link(3)])
+    made = EncodedFacts(plain.facts)
+    assert (len(made), list(made), made[1], made[:1]) == (2, [*plain.facts], plain.facts[1], [plain.facts[0]])
+    assert not EncodedFacts(())
+    rig.journal.append([plain, replace(plain, facts=made)])
+    first, second = rig.journal.read(after=0, limit=9)
+    assert (list(second.facts), second.links) == (list(first.facts), first.links) == ([*plain.facts], plain.links)
 
 
 def test_rows_come_in_order_and_in_pieces(rig: Rig) -> None:

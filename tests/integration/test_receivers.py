@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 
 import grpc
@@ -13,6 +14,7 @@ from spanmeter.pipeline.intake import Intake
 from spanmeter.receiver import http, loop
 from spanmeter.receiver.grpc import SERVICE, GrpcReceiver
 from spanmeter.receiver.http import HttpReceiver
+from spanmeter.receiver.loop import SMALL_BYTES
 from spanmeter.receiver.parser import MOST_HEAD_BYTES
 from spanmeter.receiver.reception import Reception
 from spanmeter.settings import ListenAddress
@@ -24,6 +26,12 @@ from tests.unit.store.books import MemoryBooks, disk_full
 WAIT_S = 10.0
 ANYWHERE = ListenAddress(host="127.0.0.1", port=0)
 BODY = call_request(new_response_id()).SerializeToString()
+
+
+def large_body() -> bytes:
+    request = call_request(new_response_id())
+    request.resource_spans[0].scope_spans[0].spans[0].name = "x" * (SMALL_BYTES + 100_000)
+    return request.SerializeToString()
 
 
 class Served:
@@ -43,12 +51,12 @@ class Served:
             receiver.stop(WAIT_S)
         self._intake.stop(WAIT_S)
 
-    def export(self) -> str:
-        """Over gRPC: the code of the answer."""
+    def export(self, *bodies: bytes) -> str:
+        """Over gRPC: the code of the answer. Usual calls have one body."""
         with grpc.insecure_channel(f"127.0.0.1:{self._grpc_port}") as channel:
             try:
-                export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{SERVICE}/Export")
-                export(BODY, timeout=WAIT_S)
+                export: grpc.StreamUnaryMultiCallable[bytes, bytes] = channel.stream_unary(f"/{SERVICE}/Export")
+                export(iter(bodies), timeout=WAIT_S)
             except grpc.RpcError as error:
                 return error.code().name
         return "OK"
@@ -65,6 +73,12 @@ class Served:
             while part := connection.recv(65536):
                 answer += part
         return bytes(answer)
+
+    def begun(self, beginning: bytes) -> socket.socket:
+        """A request over HTTP that goes no further."""
+        connection = socket.create_connection(("127.0.0.1", self._http_port), timeout=WAIT_S)
+        connection.sendall(beginning)
+        return connection
 
     def post(self, body: bytes = BODY) -> int:
         """Over HTTP: the status of the answer."""
@@ -85,21 +99,38 @@ def served(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 
 
 def test_a_request_is_answered_when_it_is_in_the_journal(served: Served) -> None:
-    assert (served.export(), served.post()) == ("OK", 200)
+    assert (served.export(BODY), served.post()) == ("OK", 200)
     assert [entry.spans for entry in served.books.entries] == [1, 1]
 
 
 def test_what_could_not_be_written_is_asked_for_again(served: Served) -> None:
     served.books.broken = disk_full()
-    assert (served.export(), served.post()) == ("UNAVAILABLE", 503)
+    assert (served.export(BODY), served.post()) == ("UNAVAILABLE", 503)
     served.books.broken = None
-    assert (served.export(), served.post()) == ("OK", 200)
+    assert (served.export(BODY), served.post()) == ("OK", 200)
     assert [entry.spans for entry in served.books.entries] == [1, 1]
 
 
 def test_a_body_that_is_too_large_leaves_the_next_request_its_answer(served: Served) -> None:
-    assert served.post(bytes(3 * 2**20)) == 413
-    assert served.post() == 200
+    assert (served.export(bytes(3 * 2**20)), served.post(bytes(3 * 2**20))) == ("RESOURCE_EXHAUSTED", 413)
+    assert (served.export(BODY), served.post()) == ("OK", 200)
+
+
+def test_a_call_without_a_message_is_refused(served: Served) -> None:
+    assert served.export() == "INVALID_ARGUMENT"
+    assert not served.books.entries
+
+
+def test_large_bodies_take_turns_and_small_ones_go_between(served: Served) -> None:
+    """More of them than have a turn at once, by both ways; one that is only begun, and one whose sender has gone."""
+    large = large_body()
+    assert SMALL_BYTES < len(large) < 2**20
+    beginning = HEAD + b"content-length: %d\r\n\r\n" % len(large) + large[: SMALL_BYTES + 4096]
+    with served.begun(beginning), ThreadPoolExecutor(12) as pool:
+        served.begun(beginning).close()
+        answers = [pool.submit(send, large) for send in (served.export, served.post) for _ in range(5)]
+        answers += [pool.submit(send, BODY) for send in (served.export, served.post)]
+        assert sorted(str(answer.result(WAIT_S)) for answer in answers) == ["200"] * 6 + ["OK"] * 6
 
 
 HEAD = f"POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: {PROTOBUF}\r\n".encode()

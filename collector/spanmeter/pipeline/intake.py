@@ -5,12 +5,12 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spanmeter.clock import Clock
 from spanmeter.errors import OverloadedError, StoreError
 from spanmeter.logs import Complaints
-from spanmeter.store.journal import Journal, JournalEntry
+from spanmeter.store.journal import EncodedFacts, Journal, JournalEntry
 from spanmeter.store.space import Space
 from spanmeter.usage.recognition import Recogniser
 from spanmeter.wire.request import DecodedRequest
@@ -106,7 +106,8 @@ class Intake:
             return
         if self._closed or self._queue.qsize() >= MOST_WAITING:
             raise OverloadedError("the journal cannot keep up", hint="send again in a second")
-        self._queue.put(_Waiting(entry, told))
+        # While facts are at hand: the queue then holds bytes, and the thread that writes has less to take turns for.
+        self._queue.put(_Waiting(replace(entry, facts=EncodedFacts(entry.facts)), told))
 
     def stop(self, timeout_s: float) -> None:
         """Refuse new requests, write those that wait, end the thread."""

@@ -14,18 +14,21 @@ from concurrent.futures import Future
 import grpc
 
 from spanmeter.errors import MalformedError, StoreError
-from spanmeter.receiver.loop import Commits, Told, new_event_loop
+from spanmeter.receiver.loop import SMALL_BYTES, Commits, Told, new_event_loop
 from spanmeter.receiver.reception import RETRY_AFTER_S, Reception
+from spanmeter.receiver.turns import Turn, Turns
 from spanmeter.settings import ListenAddress
 from spanmeter.wire.body import Encoding
 from spanmeter.wire.protobuf import decode_protobuf
 from spanmeter.wire.reply import export_reply, status_reply
-from spanmeter.wire.request import DecodedRequest
+from spanmeter.wire.request import Rejections
 
 log = logging.getLogger("spanmeter.grpc")
 
 SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
 START_TIMEOUT_S = 30.0
+MOST_LARGE = 1_000
+"""Connections that are remembered as those of large bodies, of which some have ended."""
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
@@ -44,6 +47,7 @@ class GrpcReceiver:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
         self._grace_s = 0.0
+        self._large: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="spanmeter-grpc", daemon=True)
 
     def start(self) -> int:
@@ -71,14 +75,17 @@ class GrpcReceiver:
 
     async def _serve(self) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        self._commits = Commits(self._loop)
+        self._commits, self._turns = Commits(self._loop), Turns(self._loop)
         server = grpc.aio.server(
             options=[
                 ("grpc.max_receive_message_length", self._reception.max_body_bytes),
                 ("grpc.so_reuseport", int(self._shares_port)),
+                # What may arrive before it is read: else it is as much as the connection carries, 16 MB of each call.
+                ("grpc.http2.lookahead_bytes", SMALL_BYTES),
+                ("grpc.http2.bdp_probe", 0),
             ]
         )
-        handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(self._export)
+        handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_unary_rpc_method_handler(self._export)
         server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(SERVICE, {"Export": handler}),)  # bodies stay bytes: no deserializer
         )
@@ -91,14 +98,11 @@ class GrpcReceiver:
         await self._stopping.wait()
         await server.stop(self._grace_s)
 
-    async def _export(self, body: bytes, context: Context) -> bytes:
-        def receive(told: Told) -> DecodedRequest:
-            request = decode_protobuf(body, self._reception.vocabulary)
-            self._reception.intake.submit(request, told)
-            return request
-
+    async def _export(self, _: object, context: Context) -> bytes:
+        # Declared as a call with a stream of messages, which is the same on the wire: so it is read when it is time.
         try:
-            request = await self._commits.after(receive, len(body))
+            with self._turns.turn() as turn:
+                rejections = await self._commits.after(self._receive, await self._message(context, turn), turn)
         except MalformedError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, error.message)
         except (StoreError, TimeoutError) as error:
@@ -106,7 +110,28 @@ class GrpcReceiver:
         except Exception:
             log.exception("request failed")
             await self._again(context, "internal error")
-        return export_reply(Encoding.PROTOBUF, rejected=request.rejected, message=request.rejection)
+        return export_reply(Encoding.PROTOBUF, rejected=rejections.count, message=rejections.message)
+
+    async def _message(self, context: Context, turn: Turn) -> bytes:
+        """The body. How large it is cannot be seen before: who sent a large one last waits for a turn, nobody else."""
+        peer = context.peer()
+        if peer in self._large:
+            await turn.take()
+        body = await context.read()
+        if not isinstance(body, bytes):  # grpc.aio.EOF
+            raise MalformedError("a call without a message")
+        if len(body) <= SMALL_BYTES:
+            self._large.discard(peer)
+        elif len(self._large) < MOST_LARGE:
+            self._large.add(peer)
+        else:
+            self._large = {peer}
+        return body
+
+    def _receive(self, body: bytes, told: Told) -> Rejections:
+        request = decode_protobuf(body, self._reception.vocabulary)
+        self._reception.intake.submit(request, told)
+        return request.rejections  # the rest is let go of: it is larger than its body
 
     async def _again(self, context: Context, message: str) -> None:
         status = status_reply(

@@ -16,13 +16,14 @@ from typing import Any
 import uvicorn
 
 from spanmeter.errors import MalformedError, RequestError, StoreError, TooLargeError, UnsupportedError
-from spanmeter.receiver.loop import Commits, Told, new_event_loop
+from spanmeter.receiver.loop import SMALL_BYTES, Commits, Told, new_event_loop
 from spanmeter.receiver.parser import MOST_HEAD_BYTES, HttpProtocol
 from spanmeter.receiver.reception import RETRY_AFTER_S, Reception
+from spanmeter.receiver.turns import Turn, Turns
 from spanmeter.settings import ListenAddress
 from spanmeter.wire.body import Encoding, decode, encoding_of, inflate
 from spanmeter.wire.reply import export_reply, status_reply
-from spanmeter.wire.request import DecodedRequest
+from spanmeter.wire.request import Rejections
 
 log = logging.getLogger("spanmeter.http")
 
@@ -105,7 +106,8 @@ class HttpReceiver:
 
     async def _serve_in_loop(self) -> None:
         assert self._socket is not None
-        self._commits = Commits(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        self._commits, self._turns = Commits(loop), Turns(loop)
         await self._server.serve(sockets=[self._socket])
 
     async def _app(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -132,18 +134,23 @@ class HttpReceiver:
                 await _answer(send, 415, f"{error.message}\n".encode())
             return
         try:
-            body = await self._read(receive, headers)
-            if body is None:
-                return
-            limit, vocabulary = self._reception.max_body_bytes, self._reception.vocabulary
             compression = headers.get(b"content-encoding", b"").decode("latin-1")
 
-            def receive_body(told: Told) -> DecodedRequest:
-                request = decode(inflate(body, compression, limit=limit), content_type, vocabulary)
+            def receive_body(body: bytes, told: Told) -> Rejections:
+                body = inflate(body, compression, limit=self._reception.max_body_bytes)
+                request = decode(body, content_type, self._reception.vocabulary)
                 self._reception.intake.submit(request, told)
-                return request
+                return request.rejections  # the rest is let go of: it is larger than its body
 
-            request = await self._commits.after(receive_body, len(body) * (INFLATION if compression else 1))
+            with self._turns.turn() as turn:
+                rejections = await self._commits.after(
+                    receive_body,
+                    await self._read(receive, headers, turn),
+                    turn,
+                    growth=INFLATION if compression else 1,
+                )
+        except _GoneError:
+            return
         except RequestError as error:
             if isinstance(error, TooLargeError) and not await _discard(receive):
                 return
@@ -154,11 +161,11 @@ class HttpReceiver:
             log.exception("request failed")
             await _again(send, encoding, "internal error")
         else:
-            reply = export_reply(encoding, rejected=request.rejected, message=request.rejection)
+            reply = export_reply(encoding, rejected=rejections.count, message=rejections.message)
             await _answer(send, 200, reply, content_type=encoding.value.encode())
 
-    async def _read(self, receive: Receive, headers: dict[bytes, bytes]) -> bytes | None:
-        """The body; None where the client went away. Stops reading at the limit."""
+    async def _read(self, receive: Receive, headers: dict[bytes, bytes], turn: Turn) -> bytes:
+        """The body; of a large one when it is its turn. Stops reading at the limit."""
         limit = self._reception.max_body_bytes
         length = headers.get(b"content-length", b"")
         if length.isdigit() and int(length) > limit:
@@ -168,14 +175,20 @@ class HttpReceiver:
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
-                return None
+                raise _GoneError
             part = message.get("body", b"")
+            if size <= SMALL_BYTES < size + len(part):
+                await turn.take()
             size += len(part)
             if size > limit:
                 raise TooLargeError(f"body of more than {limit} bytes")
             parts.append(part)
             if not message.get("more_body", False):
                 return b"".join(parts)
+
+
+class _GoneError(Exception):
+    """The client went away before its body was there."""
 
 
 async def _discard(receive: Receive) -> bool:

@@ -3,8 +3,11 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
+
+from spanmeter.receiver.turns import Turn
 
 try:
     import uvloop
@@ -12,8 +15,9 @@ except ImportError:
     uvloop = None  # type: ignore[assignment]
 
 SMALL_BYTES = 512 * 1024
-"""Bodies up to this size are read in the event loop: ten milliseconds at most, and a change of threads costs more than
-most of them do. Larger ones are read in a thread, so that they do not keep the others waiting."""
+"""Bodies up to this size are decoded in the event loop: ten milliseconds at most, and a change of threads costs more
+than most of them do. Larger ones are decoded in a thread, so that they do not keep the others waiting: in one, since
+two of them take turns on one interpreter, each with its memory."""
 COMMIT_TIMEOUT_S = 30.0
 """A commit that takes longer is not waited for: the client is told to send again, which is safe."""
 
@@ -23,7 +27,9 @@ Result = TypeVar("Result")
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
     """uvloop's where that is installed (`spanmeter[fast]`): with it a small request costs a tenth less."""
-    return asyncio.new_event_loop() if uvloop is None else uvloop.new_event_loop()
+    loop: asyncio.AbstractEventLoop = asyncio.new_event_loop() if uvloop is None else uvloop.new_event_loop()
+    loop.set_default_executor(ThreadPoolExecutor(1, thread_name_prefix="spanmeter-decoder"))
+    return loop
 
 
 class Commits:
@@ -40,12 +46,20 @@ class Commits:
         self._waiting: deque[tuple[float, asyncio.Future[None]]] = deque()  # with the time at which each is late
         self._timer: asyncio.TimerHandle | None = None
 
-    async def after(self, work: Callable[[Told], Result], size: int) -> Result:
-        """What `work` on a body of `size` bytes returns, once what it was given to call was called, from whichever
-        thread. Raises what that was called with, and `TimeoutError` where it is not called in time."""
+    async def after(self, work: Callable[[bytes, Told], Result], body: bytes, turn: Turn, *, growth: int = 1) -> Result:
+        """What `work` on `body` returns, once what it was given to call was called, from whichever thread. The turn
+        ends, and the body is let go of, when the work is done. `growth`: how many times over a compressed body grows.
+        Raises what that was called with, and `TimeoutError` where it is not called in time."""
+        turn.arrived()
         commit: asyncio.Future[None] = self._loop.create_future()
         told = partial(self._end, commit)
-        result = work(told) if size <= SMALL_BYTES else await asyncio.to_thread(work, told)
+        if len(body) * growth <= SMALL_BYTES:
+            turn.end()  # first: the next arrives meanwhile
+            result = work(body, told)
+        else:
+            result = await asyncio.to_thread(work, body, told)
+            turn.end()
+        del body
         if not commit.done():
             self._waiting.append((self._loop.time() + self._timeout_s, commit))
             if self._timer is None:

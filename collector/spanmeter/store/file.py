@@ -19,7 +19,8 @@ BUSY_TIMEOUT_S = 10.0
 TURN_MS = 50
 """How long at a time it waits inside SQLite, and so how long a fork may have to wait for it."""
 CHECKPOINT_PAGES = 8_000
-"""The write-ahead log is copied into the file when it has grown to this (32 MB)."""
+"""The write-ahead log is copied into the file by the commit that finds it grown to this (32 MB), where nobody did so
+before (`store.checkpoints`)."""
 
 
 class SqliteFile:
@@ -135,6 +136,15 @@ class SqliteFile:
                 yield
             finally:
                 connection.execute("ROLLBACK")
+
+    def checkpoint(self) -> None:
+        """Copy the write-ahead log into the file, on this thread's connection: nearly all of it while writers go on,
+        then, in their turn, the little that came meanwhile, so that the log can begin anew. Nothing is waited for
+        where others are at it, or still read what was before: it is tried again at the next time."""
+        with self._gate.entered(), translated(self.path):
+            connection = self._connection()
+            for mode in ("PASSIVE", "FULL"):
+                connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
 
     def check_there(self) -> None:
         """Raises StoreError if the file that was made or opened first has no longer the name."""

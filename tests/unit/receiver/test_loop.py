@@ -1,6 +1,7 @@
 """Commits awaited in an event loop."""
 
 import asyncio
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -10,8 +11,13 @@ import pytest
 from spanmeter.errors import StoreError
 from spanmeter.receiver import loop
 from spanmeter.receiver.loop import SMALL_BYTES, Commits, Told
+from spanmeter.receiver.turns import Turn, Turns
 
-SMALL = 1
+SMALL = b"x"
+
+
+def turn() -> Turn:
+    return Turns(asyncio.get_running_loop()).turn()
 
 
 class CountedLoop:
@@ -43,13 +49,13 @@ class Requests:
         self._commits = commits
         self.told: list[Told] = []
 
-    def work(self, told: Told) -> int:
+    def work(self, body: bytes, told: Told) -> int:
         self.told.append(told)
         return len(self.told)
 
     async def begun(self, count: int) -> "list[asyncio.Task[int]]":
         """So many, each with its number as the result."""
-        tasks = [asyncio.create_task(self._commits.after(self.work, SMALL)) for _ in range(count)]
+        tasks = [asyncio.create_task(self._commits.after(self.work, SMALL, turn())) for _ in range(count)]
         await asyncio.sleep(0)
         return tasks
 
@@ -104,11 +110,11 @@ def test_many_that_end_together_wake_the_loop_once_and_share_a_timer(run: Run) -
 
 def test_what_ends_before_it_is_awaited_is_told(run: Run) -> None:
     async def work() -> None:
-        def end_at_once(told: Told) -> str:
+        def end_at_once(body: bytes, told: Told) -> str:
             told(None)
             return "done"
 
-        assert await Commits(asyncio.get_running_loop()).after(end_at_once, SMALL) == "done"
+        assert await Commits(asyncio.get_running_loop()).after(end_at_once, SMALL, turn()) == "done"
 
     run(work())
 
@@ -126,12 +132,12 @@ def test_an_error_is_raised_where_it_is_awaited(run: Run) -> None:
 
 
 def test_what_the_work_itself_raises_is_not_waited_for(run: Run) -> None:
-    def broken(told: Told) -> None:
+    def broken(body: bytes, told: Told) -> None:
         raise StoreError("too much is waiting")
 
     async def work() -> None:
         with pytest.raises(StoreError, match="too much"):
-            await Commits(asyncio.get_running_loop()).after(broken, SMALL)
+            await Commits(asyncio.get_running_loop()).after(broken, SMALL, turn())
 
     run(work())
 
@@ -165,11 +171,63 @@ def test_a_commit_that_does_not_end_in_time_is_late_and_others_are_not(run: Run)
 
 @pytest.mark.parametrize(("size", "is_here"), [(SMALL_BYTES, True), (SMALL_BYTES + 1, False)])
 def test_large_bodies_are_read_in_a_thread(run: Run, size: int, is_here: bool) -> None:
-    def where(told: Told) -> bool:
+    def where(body: bytes, told: Told) -> bool:
         told(None)
         return threading.current_thread() is threading.main_thread()
 
     async def work() -> None:
-        assert await Commits(asyncio.get_running_loop()).after(where, size) is is_here
+        assert await Commits(asyncio.get_running_loop()).after(where, bytes(size), turn()) is is_here
+
+    run(work())
+
+
+def test_a_compressed_body_is_as_large_as_it_grows(run: Run) -> None:
+    def where(body: bytes, told: Told) -> bool:
+        told(None)
+        return threading.current_thread() is threading.main_thread()
+
+    async def work() -> None:
+        commits = Commits(asyncio.get_running_loop())
+        assert await commits.after(where, bytes(SMALL_BYTES // 10), turn(), growth=10)
+        assert not await commits.after(where, bytes(SMALL_BYTES // 10 + 1), turn(), growth=10)
+
+    run(work())
+
+
+def test_large_bodies_are_decoded_one_at_a_time(run: Run) -> None:
+    threads = set()
+
+    def where(body: bytes, told: Told) -> None:
+        told(None)
+        threads.add(threading.current_thread())
+
+    async def work() -> None:
+        commits = Commits(asyncio.get_running_loop())
+        large = bytes(SMALL_BYTES + 1)
+        await asyncio.gather(*[commits.after(where, large, turn()) for _ in range(20)])
+        assert len(threads) == 1
+
+    run(work())
+
+
+@pytest.mark.parametrize("size", [SMALL_BYTES, SMALL_BYTES + 1])
+def test_a_turn_ends_and_the_body_is_let_go_of_before_the_commit_is_waited_for(run: Run, size: int) -> None:
+    told: list[Told] = []
+
+    async def work() -> None:
+        turns = Turns(asyncio.get_running_loop(), at_once=1)
+        mine = turns.turn()
+        await mine.take()
+        body = bytes(size)
+        held = sys.getrefcount(body)
+        commits = Commits(asyncio.get_running_loop())
+        waiting = asyncio.create_task(commits.after(lambda body, tell: told.append(tell), body, mine))
+        with turns.turn() as following:
+            await following.take()
+        while sys.getrefcount(body) > held:
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        told[0](None)
+        await waiting
 
     run(work())
