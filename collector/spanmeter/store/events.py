@@ -150,4 +150,4 @@ def write_events(
     if new.parts:
         transaction.execute("outbox_fill" if deliver else "local_fill", new.first)
         transaction.execute_many("usage_add", [(*of, *count) for of, count in new.sums.items()])
-    return [seq for seq, *_ in new.parts]
+    return [part[0] for part in new.parts]
