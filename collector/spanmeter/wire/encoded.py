@@ -132,7 +132,9 @@ def sift(raw: Sequence[bytes], interest: Interest, passed: list[bytes]) -> Seque
     """The spans whose bytes hold a marker; the others are added to `passed`."""
     found = list(map(interest.pattern.search, raw))
     marked = list(compress(raw, found))
-    if len(marked) < len(raw):
+    if not marked:
+        passed.extend(raw)
+    elif len(marked) < len(raw):
         passed.extend([one for one, match in zip(raw, found, strict=True) if match is None])
     return marked
 

@@ -39,11 +39,12 @@ def interest_of(vocabulary: Vocabulary) -> Interest:
 
 
 def _pattern(starts: set[bytes]) -> re.Pattern[bytes]:
-    r"""Finds the beginnings of keys as protobuf writes them: field 1 with a length (`\n`), the length, the key.
+    r"""Finds the beginnings of keys as protobuf writes them in a span's attributes: field 9 (`J`) with a length, in it
+    field 1 with a length (`\n`), the key. An attribute that begins with its value (`\x12`) could have any key.
 
-    Measured on HTTP spans: 0.7 ns a byte for any number of keys, since `re` runs from one `\n` to the next; searching
-    for one marker after another costs 0.4 ns a byte for each. Grouped by their first byte, because `re` tries
-    alternatives in turn.
+    Measured on HTTP spans: 0.9 ns a byte for any number of keys, since `re` runs from one `J` to the next, of which
+    there are half as many as of `\n`; searching for one marker after another costs 0.4 ns a byte for each. Grouped by
+    their first byte, because `re` tries alternatives in turn.
     """
     by_first: defaultdict[bytes, list[bytes]] = defaultdict(list)
     for start in sorted(starts):
@@ -51,4 +52,5 @@ def _pattern(starts: set[bytes]) -> re.Pattern[bytes]:
     branches = b"|".join(re.escape(first) + b"(?:" + b"|".join(rests) + b")" for first, rests in by_first.items())
     if not branches:
         return re.compile(rb"(?!)")
-    return re.compile(rb"\n[\x80-\xff]*+[\x00-\x7f](?:" + branches + rb")", re.DOTALL)
+    length = rb"[\x80-\xff]*+[\x00-\x7f]"
+    return re.compile(rb"J" + length + rb"(?:\n" + length + rb"(?:" + branches + rb")|\x12)", re.DOTALL)
