@@ -90,6 +90,7 @@ def usual_orders(seconds: float) -> Iterator[Order]:
     yield _order(LLM, "grpc", 8, seconds)
     yield _order(LLM, "http", 8, seconds)
     yield _order(MIX, "grpc", 8, seconds)
+    yield _order(MIX, "http", 8, seconds)
     yield _order(Load(name="LLM spans", spans=1), "grpc", 64, seconds)
     yield _order(Load(name="LLM spans, 4 KB of text", spans=512, text_bytes=4 * KB), "grpc", 8, seconds)
 

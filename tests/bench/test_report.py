@@ -54,7 +54,7 @@ def test_reached_beside_asked() -> None:
         found
         | {
             "LLM spans to the ack": (102_400, True),
-            "5 % LLM to the ack": (102_400, False),
+            "5 % LLM to the ack, gRPC": (102_400, False),
             "HTTP by gRPC": (1.0, True),
             "by the OpenTelemetry Collector, least of the loads": (2.0, True),
             "p99 to the ack at half load, most": (10.0, True),
