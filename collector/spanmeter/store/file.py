@@ -19,8 +19,8 @@ BUSY_TIMEOUT_S = 10.0
 TURN_MS = 50
 """How long at a time it waits inside SQLite, and so how long a fork may have to wait for it."""
 CHECKPOINT_PAGES = 8_000
-"""The write-ahead log is copied into the file by the commit that finds it grown to this (32 MB), where nobody did so
-before (`store.checkpoints`)."""
+"""The write-ahead log is copied into the file by the commit that finds it grown to this (32 MB of the journal, 64 of
+the books), where nobody did so before (`store.checkpoints`)."""
 
 
 class SqliteFile:
@@ -33,12 +33,19 @@ class SqliteFile:
     """
 
     def __init__(
-        self, path: Path, *, migrations: Callable[[], Sequence[str]], cache_kb: int, read_only: bool = False
+        self,
+        path: Path,
+        *,
+        migrations: Callable[[], Sequence[str]],
+        page_bytes: int,
+        cache_kb: int,
+        read_only: bool = False,
     ) -> None:
-        """`migrations` are scripts in order; the schema's version is how many have been run. `cache_kb` is what each
-        connection keeps at hand, if it needs so much."""
+        """`migrations` are scripts in order; the schema's version is how many have been run. `page_bytes` is for a file
+        that is made; `cache_kb` is what each connection keeps at hand, if it needs so much."""
         self.path = path
         self._migrations = migrations
+        self._page_bytes = page_bytes
         self._cache_kb = cache_kb
         self._read_only = read_only
         self._local = threading.local()
@@ -237,6 +244,7 @@ class SqliteFile:
             check_same_thread=False,  # close() may run in another thread than use did
         )
         if not self._read_only:
+            connection.execute(f"PRAGMA page_size={self._page_bytes}")
             _enter_wal(connection)
             connection.execute("PRAGMA synchronous=FULL")
             # A round of decisions touches more pages than SQLite's 1,000, and would copy all of them at every commit.
