@@ -21,9 +21,9 @@ log = logging.getLogger("spanmeter.assembly")
 
 ROWS_AT_ONCE = 20
 ROWS_A_STEP = 200
-TRACES_AT_ONCE = 5_000
+TRACES_AT_ONCE = 4_000
 """Bounds a round of decisions, and with it how long delivery may have to wait for the books: some 100 ms of CPU time,
-and 25 MB. A tenth of that would cost a third more a call: each writes to two random pages, which a round shares."""
+and 20 MB. A tenth of that would cost a third more a call: each writes to two random pages, which a round shares."""
 TRACES_A_TURN = 20_000
 """So many are compared with all that came later at once, which costs the less a trace."""
 
@@ -45,7 +45,7 @@ class Assembler:
     wall clock. Not thread-safe: one thread calls `step`.
 
     The journal is the memory: what waits is an index of it, and the spans are read when their trace has its turn. The
-    index goes no further than `quiet_ns` beyond the oldest row that has had none, however far assembly is behind.
+    index goes no further than `quiet_ns` beyond a round of decisions, however far assembly is behind.
     """
 
     def __init__(
@@ -94,14 +94,14 @@ class Assembler:
         now_ns = self._steady_ns()
         if not self._due:
             self._due = self._take_due(now_ns)
-        more = bool(self._due) or not self._has_read_all
         self._put_off_paused(now_ns)
         if close and self._has_read_all:
             self._due = {**dict.fromkeys(self._waiting.turn_all(), False), **self._due}
-            more = False
         self._decide(self._next_round(), now_ns)
         while close and self._due:
             self._decide(self._next_round(), now_ns)
+        is_all = self._has_read_all
+        more = not is_all or bool(self._due) or self._waiting.has_turns(now_ns, is_all=is_all)
         # Rows that were decided before a long stop are still in the journal: forget none of them before they were read.
         self._caught_up = self._caught_up or not more
         if self._caught_up and now_ns - self._forgot_ns > min(self._memory_ns, 60_000_000_000):
@@ -114,7 +114,7 @@ class Assembler:
         """Learn which traces the next rows speak of, as far as the turn of the oldest asks."""
         self._has_read_all = False
         for _ in range(ROWS_A_STEP // ROWS_AT_ONCE):
-            if not (to_the_end or self._waiting.lacks_rows):
+            if not (to_the_end or self._waiting.lacks_rows(traces=TRACES_A_TURN)):
                 return
             rows = self._journal.read_traces(after=self._after, limit=ROWS_AT_ONCE)
             for row in rows:

@@ -3,7 +3,7 @@
 from array import array
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from spanmeter.store.journal import RowTraces
 
@@ -14,7 +14,8 @@ LINKS_FOR = 10
 @dataclass(slots=True)
 class _Row:
     """A row of the journal that is still needed. `facts`: traces that it has facts of, or that it reopens; `links`:
-    others that it has links of. `needed_by` counts traces that are in its turn or past it."""
+    others that it has links of, `traces` how many these were. `needed_by` counts traces that are in its turn or past
+    it."""
 
     seq: int
     came_ns: int
@@ -22,6 +23,10 @@ class _Row:
     links: "array[int]"
     needed_by: int = 0
     is_young: bool = True
+    traces: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.traces = max(1, len(self.facts) + len(self.links))
 
 
 class Waiting:
@@ -44,6 +49,7 @@ class Waiting:
         self._links: dict[int, tuple[int, ...]] = {}  # the same of traces without facts so far
         self._spent: list[int] = []
         self._newest_ns = -(2**63)
+        self._known = self._known_traces = 0  # the first young rows of whose quiet time all is known, and their traces
 
     def __contains__(self, key: int) -> bool:
         return key in self._open
@@ -57,25 +63,26 @@ class Waiting:
     def oldest_row(self) -> int:
         return next(iter(self._rows), 0)
 
-    @property
-    def lacks_rows(self) -> bool:
-        """Whether the first young row can have no turn before more rows are known."""
-        young = self._young
-        return not young or young[-1].came_ns < young[0].came_ns + self._quiet_ns
+    def lacks_rows(self, *, traces: int) -> bool:
+        """Whether more rows have to be known before so many traces can have their turn together."""
+        return self._known_traces < traces
 
     def add(self, row: RowTraces, came_ns: int) -> None:
         """The next row. One that follows another came no earlier, whatever the wall clock said."""
         self._newest_ns = came_ns = max(came_ns, self._newest_ns)
         made = self._rows[row.seq] = _Row(row.seq, came_ns, row.facts, row.links)
-        self._young.append(made)
+        young = self._young
+        young.append(made)
+        while self._known < len(young) and young[self._known].came_ns + self._quiet_ns <= came_ns:
+            self._known_traces += young[self._known].traces
+            self._known += 1
 
     def turn(self, now_ns: int, *, most: int, is_all: bool) -> list[int]:
         """Let rows have their turn, until some `most` traces were looked at: those that are quiet. None are only if no
         row is left. `is_all`: no row is missing that came until now."""
         found: dict[int, None] = {}
-        young = self._young
-        while young and young[0].came_ns + self._quiet_ns <= now_ns and (is_all or not self.lacks_rows):
-            self._grow(young.popleft(), found)
+        while self._has_turn(now_ns, is_all):
+            self._grow(self._pop_young(), found)
             if len(found) >= most:
                 quiet = self._quiet(found)
                 if quiet:
@@ -86,25 +93,44 @@ class Waiting:
     def turn_all(self) -> list[int]:
         """Let all rows have their turn, whatever their age: all open traces."""
         while self._young:
-            self._grow(self._young.popleft(), {})
+            self._grow(self._pop_young(), {})
         return list(self._open)
 
     def last_turn(self, now_ns: int, *, most: int, is_all: bool) -> list[int]:
         """The traces that are to be decided in any case, with all that came of them; `most`, or a row's more."""
-        known_ns = now_ns if is_all else min(now_ns, self._newest_ns)
         overdue: dict[int, None] = {}
         old_links: dict[int, _Row] = {}
-        while self._grown and len(overdue) < most:
-            row = self._rows.get(self._grown[0])
-            if row is not None and row.came_ns + self._max_ns > known_ns:
-                break
-            self._grown.popleft()
-            if row is None:
-                continue
+        while self._has_last_turn(now_ns, is_all) and len(overdue) < most:
+            row = self._rows[self._grown.popleft()]
             overdue.update((key, None) for key in row.facts if row.seq in self._open.get(key, ()))
             old_links.update((key, row) for key in row.links if row.seq in self._links.get(key, ()))
         self._expire(old_links)
         return self.with_young(overdue)
+
+    def has_turns(self, now_ns: int, *, is_all: bool) -> bool:
+        """Whether `turn` or `last_turn` have left some."""
+        return self._has_turn(now_ns, is_all) or self._has_last_turn(now_ns, is_all)
+
+    def _has_turn(self, now_ns: int, is_all: bool) -> bool:
+        young = self._young
+        if not young or young[0].came_ns + self._quiet_ns > now_ns:
+            return False
+        return is_all or self._known > 0
+
+    def _pop_young(self) -> _Row:
+        row = self._young.popleft()
+        if self._known:
+            self._known -= 1
+            self._known_traces -= row.traces
+        return row
+
+    def _has_last_turn(self, now_ns: int, is_all: bool) -> bool:
+        while self._grown and self._grown[0] not in self._rows:
+            self._grown.popleft()
+        if not self._grown:
+            return False
+        until_ns = now_ns if is_all else min(now_ns, self._newest_ns)
+        return self._rows[self._grown[0]].came_ns + self._max_ns <= until_ns
 
     def quiet(self, keys: Iterable[int]) -> list[int]:
         """Of these, the open traces of which no young row speaks."""

@@ -5,8 +5,11 @@ import tracemalloc
 from array import array
 from collections.abc import Iterable
 
+import pytest
+
 from spanmeter.pipeline.waiting import LINKS_FOR, Waiting
 from spanmeter.store.journal import RowTraces
+from spanmeter.store.ledger import Settlement
 from spanmeter.testing.clock import ManualClock
 from tests.spans import SECOND_NS, entry, facts
 from tests.unit.store.books import MemoryBooks, assembler_of
@@ -76,3 +79,26 @@ def test_links_without_facts_are_held_as_long_as_newer_ones_come_but_not_for_eve
     end_ns = (3 * LINKS_FOR + 3) * MAX_NS
     index.last_turn(end_ns, most=9, is_all=True)
     assert [*gone, *index.spent_rows] == list(range(1, 3 * LINKS_FOR + 1))
+
+
+def test_who_looks_once_a_second_decides_a_second_s_traces_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And has nothing more to do then: what became due meanwhile waits for the next look."""
+    clock, books = ManualClock(), MemoryBooks()
+    assembler = assembler_of(books, clock, quiet_ns=QUIET_NS, max_ns=MAX_NS)
+    rounds: list[int] = []
+    settle = books.settle
+
+    def count(settlement: Settlement, *, now_ns: int, deliver: bool) -> None:
+        rounds.append(len(dict(settlement.all_memories())))
+        settle(settlement, now_ns=now_ns, deliver=deliver)
+
+    monkeypatch.setattr(books, "settle", count)
+    for number in range(1, 401):
+        books.append([entry(facts(1, trace=number, tenant="acme"), received_ns=clock.now_ns())])
+        clock.advance(0.05)
+        if number % 20 == 0:
+            looks = 1
+            while assembler.step():
+                looks += 1
+            assert looks == 1
+    assert rounds == [1, *[20] * 15]  # the first call is just old enough at the fifth look
