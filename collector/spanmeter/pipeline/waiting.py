@@ -154,7 +154,11 @@ class Waiting:
         rows: dict[int, set[int]] = {}
         for key in keys:
             for seq in self._open[key]:
-                rows.setdefault(seq, set()).add(key)
+                mine = rows.get(seq)
+                if mine is None:
+                    rows[seq] = {key}
+                else:
+                    mine.add(key)
         return rows
 
     def decided(self, keys: Iterable[int]) -> None:

@@ -70,10 +70,13 @@ class Journal(Protocol):
     def depth(self) -> int: ...
 
 
+_KEY_SHIFT = 4
+
+
 def trace_key(trace_id: bytes) -> int:
     """A trace in half of the memory of its id, in this process only. Should two traces ever have the same, they wait
     for each other, and no more than that. (Sixty bits: an int of more takes sixteen bytes more.)"""
-    return hash(trace_id) >> 4
+    return hash(trace_id) >> _KEY_SHIFT
 
 
 class _Head(msgspec.Struct, array_like=True, gc=False):
@@ -164,7 +167,9 @@ def row_of(row: JournalRow, keys: Collection[int]) -> JournalRow:
         trace_id + rest for trace_id, rest in _LINK.iter_unpack(row.links) if trace_key(trace_id) in keys
     )
     if isinstance(facts, PackedFacts):
-        found: Sequence[SpanFacts] = PackedFacts(facts.shapes, [one for one in facts.rows if trace_key(one[1]) in keys])
+        # `trace_key` of each, in place: it is asked for every span.
+        mine = [one for one in facts.rows if hash(one[1]) >> _KEY_SHIFT in keys]
+        found: Sequence[SpanFacts] = PackedFacts(facts.shapes, mine)
     else:
         found = [one for one in facts if trace_key(one.trace_id) in keys]
     return JournalRow(seq=row.seq, received_ns=row.received_ns, facts=found, links=links)

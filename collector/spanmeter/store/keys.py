@@ -5,6 +5,7 @@ The identity comes first, so that what is asked for by id alone lies together.
 
 import functools
 import hashlib
+from collections.abc import Iterable
 
 from spanmeter.usage.call import TokenClass
 
@@ -23,6 +24,12 @@ def call_identity(event_id: str) -> str | None:
 
 def key_of_call(source: str, identity: str) -> bytes:
     return hashlib.sha256(identity.encode()).digest()[:HASH_BYTES] + _source_key(source)
+
+
+def keys_of_calls(source: str, identities: Iterable[str]) -> dict[str, bytes]:
+    """`key_of_call` of each, by identity."""
+    hash_, end = hashlib.sha256, _source_key(source)
+    return {identity: hash_(identity.encode()).digest()[:HASH_BYTES] + end for identity in identities}
 
 
 def key_alone(source: str, event_id: str) -> bytes:

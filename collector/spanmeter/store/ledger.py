@@ -12,7 +12,7 @@ from spanmeter.errors import StoreBusyError
 from spanmeter.store.database import Database
 from spanmeter.store.events import KeysBySource, plain_event, write_events
 from spanmeter.store.events import PlainEvent as PlainEvent  # noqa: PLC0414 - of this border, too
-from spanmeter.store.keys import key_of_call
+from spanmeter.store.keys import keys_of_calls
 from spanmeter.store.memory import Recorded as Recorded  # noqa: PLC0414 - it is of this border
 from spanmeter.store.memory import TraceMemory as TraceMemory  # noqa: PLC0414
 from spanmeter.store.memory import memory_of, read_memories, write_memories
@@ -147,7 +147,7 @@ class SqliteLedger:
         """The events of these calls, of whatever token class, by event id."""
         if not identities:
             return {}
-        keys = {identity: key_of_call(source, identity) for identity in identities}
+        keys = keys_of_calls(source, identities)
         self._keys = {source: keys}
         rows = self._database.execute_in_turn("call_tokens", keys=b"".join(sorted(keys.values())))
         return {event_id: Billed(tokens=tokens, scope=scope) for event_id, tokens, scope in rows}
