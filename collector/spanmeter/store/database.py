@@ -26,7 +26,7 @@ BOOKS_PAGE_BYTES = 8_192
 """A call costs 2 to 4 us less than with SQLite's 4,096 up to 400,000 of them, and the same with a million; with 16,384,
 which a round's calls share even more of, it would cost more from there on: each writes two pages at random."""
 JOURNAL_PAGE_BYTES = 4_096
-BOOKS_CACHE_KB = 16_384
+BOOKS_CACHE_KB = 12_288
 JOURNAL_CACHE_KB = 8_192
 """What 10,000 LLM spans/s leave in five seconds is some six megabytes."""
 _JOURNAL_APART = 6
