@@ -49,7 +49,7 @@ class Extent:
 
 WHOLE = Extent(
     seconds=1.5,
-    loads=5,
+    loads=6,
     is_alone=False,
     calls=30_000,
     steady_s=60.0,
