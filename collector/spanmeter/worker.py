@@ -15,10 +15,11 @@ from spanmeter.openmeter.client import EventsClient
 from spanmeter.openmeter.reading import ServiceReader
 from spanmeter.pipeline.assembler import Assembler
 from spanmeter.settings import Settings
-from spanmeter.store.database import WORKER_LOCK_NAME, Database
+from spanmeter.store.database import Database
 from spanmeter.store.journal import SqliteJournal
 from spanmeter.store.lock import FileLock
 from spanmeter.store.retention import Retention
+from spanmeter.store.trouble import WORKER_LOCK_NAME
 from spanmeter.wiring import make_assembler, make_courier, make_settler
 
 log = logging.getLogger("spanmeter.worker")

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spanmeter.demo.stage import clean_environment
-from spanmeter.store.database import WORKER_LOCK_NAME, Database
+from spanmeter.store.database import Database
 from spanmeter.store.journal import SqliteJournal
 from spanmeter.store.lock import FileLock
 from spanmeter.store.outbox import SqliteOutbox
+from spanmeter.store.trouble import WORKER_LOCK_NAME
 from tests.acceptance.child import free_port, running
 from tests.acceptance.otelcol import require_otelcol
 from tests.acceptance.rotel import require_rotel

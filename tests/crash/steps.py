@@ -12,12 +12,12 @@ from spanmeter.openmeter.client import EventsClient
 from spanmeter.openmeter.reading import Got, ServiceReader
 from spanmeter.openmeter.reply import Taken
 from spanmeter.store.correction import SqliteCorrectionBook
-from spanmeter.store.database import Transaction
 from spanmeter.store.journal import SqliteJournal
 from spanmeter.store.ledger import SqliteLedger
 from spanmeter.store.outbox import SqliteOutbox
 from spanmeter.store.redelivery import SqliteRedelivery
 from spanmeter.store.settlement import SqliteSettlementBook
+from spanmeter.store.statements import Transaction
 
 
 class Step(StrEnum):

@@ -15,8 +15,6 @@ from pathlib import Path
 
 from spanmeter.errors import StoreError
 from spanmeter.store.file import SqliteFile
-from spanmeter.store.statements import Transaction as Transaction  # noqa: PLC0414 - of both files
-from spanmeter.store.trouble import WORKER_LOCK_NAME as WORKER_LOCK_NAME  # noqa: PLC0414 - of this folder
 
 log = logging.getLogger("spanmeter.store")
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-from spanmeter.store.database import Transaction
 from spanmeter.store.keys import PLACES, call_identity, key_alone, key_of_call
+from spanmeter.store.statements import Transaction
 from spanmeter.usage.event import UsageEvent
 from spanmeter.usage.plain import PlainCall
 
@@ -81,7 +81,7 @@ class _NewEvents:
                 kind = kinds[id(like)] = self._kind(like, keys)
             place, about, word, suffix, source, _, known, days = kind
             if call is not last:
-                last, subject, identity, time_ns = call, call[2], call[3], call[1][6]
+                last, subject, identity, time_ns = call, call.tenant, call.identity, call.row[6]
                 day, seq = time_ns // _DAY_NS, next_
                 next_ += SPACING
                 key = known.get(identity) or key_of_call(source, identity)

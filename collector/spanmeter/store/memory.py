@@ -10,7 +10,7 @@ from operator import attrgetter
 
 import msgspec
 
-from spanmeter.store.database import Transaction
+from spanmeter.store.statements import Transaction
 from spanmeter.usage.call import LlmCall, SpanFacts
 from spanmeter.usage.outcome import Outcome, Reason, is_final
 from spanmeter.usage.packing import Counts, PackedFacts, counts_of, packed, unpacked

@@ -7,7 +7,8 @@ import threading
 from collections.abc import Collection, Sequence
 from typing import NamedTuple, Protocol
 
-from spanmeter.store.database import Database, Transaction
+from spanmeter.store.database import Database
+from spanmeter.store.statements import Transaction
 
 
 class Pending(NamedTuple):
