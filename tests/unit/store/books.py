@@ -23,7 +23,7 @@ _decode = msgspec.msgpack.Decoder(TraceMemory).decode
 
 @dataclass(kw_only=True)
 class MemoryBooks:
-    """`Journal` and `Ledger` at once, as they share a database. While `broken` is set, every write raises it."""
+    """`Journal` and `Ledger` at once, for tests that want both. While `broken` is set, every write raises it."""
 
     rows: dict[int, JournalRow] = field(default_factory=dict)
     appends: list[int] = field(default_factory=list)
