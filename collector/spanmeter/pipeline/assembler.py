@@ -71,6 +71,7 @@ class Assembler:
         self._has_read_all = False
         self._waiting = Waiting(quiet_ns=quiet_ns, max_ns=max_ns, parked=map(trace_key, ledger.parked_traces()))
         self._due: dict[int, bool] = {}  # which traces to look at, and whether they are decided in any case
+        self._due_ns = 0  # when they were
         self._paused_until_ns: dict[int, int] = {}
         self._put_off: list[tuple[int, int, bool]] = []  # a heap: until when, and what was due
         self._forgot_ns = 0
@@ -93,7 +94,7 @@ class Assembler:
         self._read(to_the_end=close)
         now_ns = self._steady_ns()
         if not self._due:
-            self._due = self._take_due(now_ns)
+            self._due, self._due_ns = self._take_due(now_ns), now_ns
         self._put_off_paused(now_ns)
         if close and self._has_read_all:
             self._due = {**dict.fromkeys(self._waiting.turn_all(), False), **self._due}
@@ -101,7 +102,8 @@ class Assembler:
         while close and self._due:
             self._decide(self._next_round(), now_ns)
         is_all = self._has_read_all
-        more = not is_all or bool(self._due) or self._waiting.has_turns(now_ns, is_all=is_all)
+        # What became due meanwhile may wait for more of its like.
+        more = not is_all or bool(self._due) or self._waiting.has_turns(self._due_ns, is_all=is_all)
         # Rows that were decided before a long stop are still in the journal: forget none of them before they were read.
         self._caught_up = self._caught_up or not more
         if self._caught_up and now_ns - self._forgot_ns > min(self._memory_ns, 60_000_000_000):
@@ -147,10 +149,12 @@ class Assembler:
             heapq.heappush(self._put_off, (self._paused_until_ns[key], key, self._due.pop(key)))
 
     def _next_round(self) -> dict[int, bool]:
-        if len(self._due) <= TRACES_AT_ONCE:
+        """Of what is due as much as makes all rounds alike: a small one costs more a trace."""
+        rounds = -(-len(self._due) // TRACES_AT_ONCE)
+        if rounds <= 1:
             round_, self._due = self._due, {}
             return round_
-        return {key: self._due.pop(key) for key in list(itertools.islice(self._due, TRACES_AT_ONCE))}
+        return {key: self._due.pop(key) for key in list(itertools.islice(self._due, -(-len(self._due) // rounds)))}
 
     def _decide(self, due: dict[int, bool], now_ns: int) -> None:
         """Decide those of these that can be, and remove what nobody needs any more."""

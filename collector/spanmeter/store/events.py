@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
+from spanmeter.store.filing import file_keys
 from spanmeter.store.keys import PLACES, call_identity, key_alone, key_of_call
 from spanmeter.store.statements import Transaction
 from spanmeter.usage.event import UsageEvent
@@ -47,7 +48,7 @@ class _NewEvents:
         self._transaction = transaction
         self._now_ns = now_ns
         self.first: int = transaction.execute("call_next").fetchone()[0]
-        self._next: int = self.first
+        self.next: int = self.first
         self._numbers: dict[tuple[str, ...], int] = {}
         self.calls: list[tuple[object, ...]] = []
         self.parts: list[tuple[int, int, str, str, int, bytes]] = []
@@ -73,7 +74,7 @@ class _NewEvents:
         """Those of a call stand together."""
         kinds: dict[int, _Kind] = {}  # by the `id` of the event that they are like
         add_call, add_part = self.calls.append, self.parts.append
-        now_ns, next_ = self._now_ns, self._next
+        now_ns, next_ = self._now_ns, self.next
         last, seq, day, subject = None, 0, 0, ""
         for (call, like, tokens), body in events:
             kind = kinds.get(id(like))
@@ -96,7 +97,7 @@ class _NewEvents:
             else:
                 count[0] += 1
                 count[1] += tokens
-        self._next = next_
+        self.next = next_
         for kind in kinds.values():
             for day, of_day in kind.days.items():
                 for subject, (number, tokens) in of_day.items():
@@ -109,7 +110,7 @@ class _NewEvents:
         return _Kind(PLACES[word], about, word, suffix, source, model, keys.get(source, {}), {})
 
     def _add_call(self, key: bytes, identity: str, about: int, subject: str, time_ns: int) -> int:
-        seq, self._next = self._next, self._next + SPACING
+        seq, self.next = self.next, self.next + SPACING
         self.calls.append((seq, key, identity, about, subject, time_ns, self._now_ns))
         return seq
 
@@ -143,8 +144,10 @@ def write_events(
     new = _NewEvents(transaction, now_ns=now_ns)
     new.add_plain(zip(plain, bodies, strict=False), keys)
     new.add(zip(events, bodies[len(plain) :], strict=True))
-    if transaction.execute_many("call_insert", new.calls) != len(new.calls):
+    transaction.execute_many("call_insert", new.calls)
+    if transaction.execute("call_keys_write", new.first).rowcount != len(new.calls):
         return None
+    file_keys(transaction, "call", new.first // SPACING, new.next // SPACING)
     if transaction.execute_many("part_insert", new.parts) != len(new.parts):
         return None
     if new.parts:

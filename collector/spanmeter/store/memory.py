@@ -10,6 +10,7 @@ from operator import attrgetter
 
 import msgspec
 
+from spanmeter.store.filing import file_keys
 from spanmeter.store.statements import Transaction
 from spanmeter.usage.call import LlmCall, SpanFacts
 from spanmeter.usage.outcome import Outcome, Reason, is_final
@@ -137,12 +138,16 @@ def write_memories(
     packed_.sort()  # in the order of the index, whose pages are then touched once each
     if not packed_:
         return True
-    outdated = [(trace_id, memory.version) for trace_id, memory in memories.items() if memory.version]
+    outdated = [(memory.version, trace_id) for trace_id, memory in memories.items() if memory.version]
     transaction.execute("round_write", first, now_ns, round_.alike())
     if transaction.execute_many("memory_outdated", outdated) != len(outdated):
         return False
     rows = [(seq, *memory) for seq, memory in enumerate(packed_, first)]
-    return transaction.execute_many("memory_write", rows) == len(rows)
+    transaction.execute_many("memory_write", rows)
+    if transaction.execute("trace_ids_write", first).rowcount != len(rows):
+        return False
+    file_keys(transaction, "trace", first, first + len(rows))
+    return True
 
 
 def read_memories(rows: Iterable[tuple[bytes, int, bytes, bytes]]) -> Iterator[tuple[bytes, TraceMemory]]:

@@ -28,7 +28,8 @@ WITH RECURSIVE asked (at) AS (
     SELECT 1 WHERE length(:ids) > 0 UNION ALL SELECT at + 16 FROM asked WHERE at + 16 < length(:ids)
 )
 SELECT trace_id, version, memory, (SELECT alike FROM round WHERE round.seq <= trace.seq ORDER BY round.seq DESC LIMIT 1)
-FROM asked JOIN trace ON trace_id = substr(:ids, at, 16);
+FROM asked CROSS JOIN trace ON trace.seq = coalesce((SELECT trace FROM trace_young WHERE trace_id = substr(:ids, at, 16)),
+    (SELECT trace FROM trace_old WHERE trace_id = substr(:ids, at, 16)));
 
 -- name: memory_since
 SELECT trace_id, version, memory, alike FROM round JOIN trace ON trace.seq >= round.seq
@@ -42,10 +43,21 @@ SELECT 1 + max(coalesce((SELECT max(seq) FROM trace), 0), coalesce((SELECT max(s
 INSERT INTO round (seq, decided_ns, alike) VALUES (?, ?, ?);
 
 -- name: memory_outdated
-DELETE FROM trace WHERE trace_id = ? AND version = ?;
+DELETE FROM trace WHERE version = :version AND seq = coalesce(
+    (SELECT trace FROM trace_young WHERE trace_id = :trace_id), (SELECT trace FROM trace_old WHERE trace_id = :trace_id));
 
 -- name: memory_write
-INSERT INTO trace (seq, trace_id, version, memory) VALUES (?, ?, ?, ?) ON CONFLICT (trace_id) DO NOTHING;
+INSERT INTO trace (seq, trace_id, version, memory) VALUES (?, ?, ?, ?);
+
+-- name: trace_ids_write
+INSERT INTO trace_young (trace_id, trace) SELECT trace_id, seq FROM trace WHERE seq >= ? ON CONFLICT DO NOTHING;
+
+-- name: trace_file
+INSERT INTO trace_old (trace_id, trace) SELECT trace_id, trace FROM trace_young WHERE trace_id BETWEEN ? AND ?
+ORDER BY trace_id;
+
+-- name: trace_filed
+DELETE FROM trace_young WHERE trace_id BETWEEN ? AND ?;
 
 -- name: rounds_kept
 -- From which on; those before it are too old. A round after them may be older, if the clock was set back.
@@ -62,8 +74,16 @@ DELETE FROM round WHERE seq < min(?, coalesce((SELECT min(seq) FROM trace), 9223
 SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'call'), -4) + 5;
 
 -- name: call_insert
-INSERT INTO call (seq, key, identity, about, subject, time_ns, made_ns) VALUES (?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (key) DO NOTHING;
+INSERT INTO call (seq, key, identity, about, subject, time_ns, made_ns) VALUES (?, ?, ?, ?, ?, ?, ?);
+
+-- name: call_keys_write
+INSERT INTO call_young (key, call) SELECT key, seq FROM call WHERE seq >= ? ORDER BY key ON CONFLICT DO NOTHING;
+
+-- name: call_file
+INSERT INTO call_old (key, call) SELECT key, call FROM call_young WHERE key BETWEEN ? AND ? ORDER BY key;
+
+-- name: call_filed
+DELETE FROM call_young WHERE key BETWEEN ? AND ?;
 
 -- name: about_insert
 INSERT INTO about (source, model, provider, scope) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING;
@@ -78,7 +98,8 @@ INSERT INTO part (seq, call, token_class, suffix, tokens, body) VALUES (?, ?, ?,
 WITH RECURSIVE asked (at) AS (
     SELECT 1 WHERE length(:keys) > 0 UNION ALL SELECT at + 20 FROM asked WHERE at + 20 < length(:keys)
 )
-SELECT id, tokens, scope FROM asked CROSS JOIN event_of_call ON key = substr(:keys, at, 20);
+SELECT id, tokens, scope FROM asked CROSS JOIN event_of_call ON call = coalesce(
+    (SELECT call FROM call_young WHERE key = substr(:keys, at, 20)), (SELECT call FROM call_old WHERE key = substr(:keys, at, 20)));
 
 -- name: event_max
 SELECT coalesce(max(seq), 0) FROM part;
@@ -296,7 +317,8 @@ WHERE event.source = :source;
 WITH RECURSIVE asked (at) AS (
     SELECT 1 WHERE length(:keys) > 0 UNION ALL SELECT at + 20 FROM asked WHERE at + 20 < length(:keys)
 )
-SELECT seq, id FROM asked CROSS JOIN event_of_call ON key = substr(:keys, at, 20)
+SELECT seq, id FROM asked CROSS JOIN event_of_call ON call = coalesce(
+    (SELECT call FROM call_young WHERE key = substr(:keys, at, 20)), (SELECT call FROM call_old WHERE key = substr(:keys, at, 20)))
 WHERE id IN (SELECT value FROM json_each(:ids)) AND (+seq IN (SELECT seq FROM sent) OR +seq IN (SELECT seq FROM complaint));
 
 -- name: settled_insert
@@ -341,7 +363,11 @@ SELECT event.seq, event.id, source, subject, time_ns, token_class, tokens, model
         WHERE corrected = event.seq AND correction.seq NOT IN (SELECT seq FROM discarded)),
     event.seq IN (SELECT seq FROM correction)
 FROM event LEFT JOIN local_only USING (seq) LEFT JOIN dead_letter USING (seq) LEFT JOIN discarded USING (seq)
-WHERE event.seq IN (SELECT seq FROM event_of_call WHERE key BETWEEN :from_key AND :to_key AND id = :id) ORDER BY source;
+WHERE event.seq IN (SELECT event_of_call.seq
+    FROM (SELECT call FROM call_young WHERE key BETWEEN :from_key AND :to_key
+        UNION ALL SELECT call FROM call_old WHERE key BETWEEN :from_key AND :to_key) AS found
+    CROSS JOIN event_of_call ON event_of_call.call = found.call WHERE event_of_call.id = :id)
+ORDER BY source;
 
 -- name: correction_insert
 INSERT INTO correction (seq, corrected, number, reason) VALUES (?, ?, ?, ?);

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from spanmeter.pipeline import assembler as subject
 from spanmeter.pipeline.accounting import Gathered, Rules, settle_traces
 from spanmeter.store.journal import JournalRow
-from spanmeter.store.ledger import TraceMemory
+from spanmeter.store.ledger import Settlement, TraceMemory
 from spanmeter.testing.clock import ManualClock
 from spanmeter.usage.call import SpanFacts
 from spanmeter.usage.packing import unpacked
@@ -221,3 +221,45 @@ def test_restarts_lose_nothing_and_double_nothing(
     memories = books.memories(list(books.traces))
     assert {(trace_id, span_id) for trace_id, memory in memories.items() for span_id in memory.outcomes} == calls
     assert not books.rows
+
+
+def settled(books: MemoryBooks, monkeypatch: pytest.MonkeyPatch, then: Callable[[], None] = lambda: None) -> list[int]:
+    """How many traces each round will have; `then` after each."""
+    sizes: list[int] = []
+    settle = books.settle
+
+    def noted(settlement: Settlement, *, now_ns: int, deliver: bool) -> None:
+        settle(settlement, now_ns=now_ns, deliver=deliver)
+        sizes.append(len(dict(settlement.all_memories())))
+        then()
+
+    monkeypatch.setattr(books, "settle", noted)
+    return sizes
+
+
+def test_rounds_of_what_is_due_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject, "TRACES_AT_ONCE", 4)
+    monkeypatch.setattr(subject, "TRACES_A_TURN", 100)
+    clock, books = ManualClock(), MemoryBooks()
+    assembler = assembler_of(books, clock, quiet_ns=QUIET_NS, max_ns=MAX_NS)
+    sizes = settled(books, monkeypatch)
+    append(books, ([facts(1, trace=trace, tenant="acme") for trace in range(1, 11)], []), clock)
+    clock.advance(QUIET_S)
+    while assembler.step():
+        pass
+    assert sizes == [4, 3, 3]
+
+
+def test_what_becomes_due_during_a_round_waits_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, books = ManualClock(), MemoryBooks()
+    assembler = assembler_of(books, clock, quiet_ns=QUIET_NS, max_ns=MAX_NS)
+    sizes = settled(books, monkeypatch, then=lambda: clock.advance(1))
+    append(books, ([facts(1, trace=trace, tenant="acme") for trace in (1, 2, 3)], []), clock)
+    clock.advance(1)
+    append(books, ([facts(1, trace=4, tenant="acme")], []), clock)
+    clock.advance(QUIET_S - 1)
+    assert assembler.step()
+    assert not assembler.step()
+    assert sizes == [2, 1]
+    assert not assembler.step()
+    assert sizes == [2, 1, 1]
