@@ -37,10 +37,12 @@ def serve() -> None:
     import os
 
     from spanmeter.cli.environment import collect_rarely, settings_from_environment
+    from spanmeter.heap import hold_little
     from spanmeter.logs import log_to_stderr
     from spanmeter.receiving import tune_interpreter
     from spanmeter.service import Service
 
+    hold_little()
     collect_rarely()
     settings = settings_from_environment()
     log_to_stderr(settings.log_level)

@@ -25,8 +25,8 @@ BOOKS_PAGE_BYTES = 8_192
 which a round's calls share even more of, it would cost more from there on: each writes two pages at random."""
 JOURNAL_PAGE_BYTES = 4_096
 BOOKS_CACHE_KB = 12_288
-JOURNAL_CACHE_KB = 8_192
-"""What 10,000 LLM spans/s leave in five seconds is some six megabytes."""
+JOURNAL_CACHE_KB = 4_096
+"""What is appended is read once, some seconds later, by another connection: twice as much takes 4 MB more, and saves nothing."""
 _JOURNAL_APART = 6
 """From this schema of the books on there is a file of the journal."""
 
