@@ -26,7 +26,7 @@ which a round's calls share even more of, it would cost more from there on: each
 JOURNAL_PAGE_BYTES = 4_096
 BOOKS_CACHE_KB = 12_288
 JOURNAL_CACHE_KB = 4_096
-"""What is appended is read once, some seconds later, by another connection: 8 MB would take four more, and save nothing."""
+"""What is appended is read once, some seconds later, by another connection: 8 MB would save nothing."""
 _JOURNAL_APART = 6
 """From this schema of the books on there is a file of the journal."""
 
