@@ -11,9 +11,9 @@ _LARGE_BYTES = 1 << 20
 
 
 def hold_little() -> None:
-    """For a process that receives, before it has threads: one heap for all of them, where glibc would give each its own
-    that keeps what was freed in it; and blocks of a megabyte, such as the bodies of large requests, go back to the
-    system at once. With texts of 4 KB a span it is a tenth less (`tests.bench`). Where there is no glibc, or
+    """For a process that reads many spans, before it has threads: one heap for all of them, where glibc would give each
+    its own that keeps what was freed in it; and blocks of a megabyte, such as the bodies of large requests, go back to
+    the system at once. With texts of 4 KB a span it is a tenth less (`tests.bench`). Where there is no glibc, or
     MALLOC_ARENA_MAX or MALLOC_MMAP_THRESHOLD_ says otherwise, nothing changes.
     """
     with suppress(OSError, AttributeError, TypeError):

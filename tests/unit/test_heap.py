@@ -1,4 +1,4 @@
-"""What a process that receives holds on to, told by the system: glibc reserves 64 MB of addresses for each heap."""
+"""What a process holds on to, told by the system: glibc reserves 64 MB of addresses for each heap."""
 
 import os
 import platform

@@ -38,12 +38,14 @@ def convert(files: tuple[str, ...], jobs: int, window: int, summary: str | None,
     from spanmeter.cli.environment import collect_rarely, settings_from_environment
     from spanmeter.cli.progress import Watched, is_watched
     from spanmeter.cli.tables import outcome_rows, print_table
+    from spanmeter.heap import hold_little
     from spanmeter.pipeline.configured import configured_recogniser, configured_rules
     from spanmeter.pipeline.conversion import Conversion, settlements
     from spanmeter.pipeline.recorded import recorded_entries
     from spanmeter.settings import usable_cores
     from spanmeter.wire.files import read_pieces
 
+    hold_little()
     collect_rarely()
     settings = settings_from_environment()
     if not files:  # an empty list of recordings is no mistake: a script may have found none

@@ -19,32 +19,30 @@ _Value = TypeVar("_Value")
 
 
 class _Newest(Generic[_Key, _Value]):
-    """A mapping that keeps the newest `most` entries at least, and twice as many and what came together at most."""
+    """A mapping that keeps the newest `most` entries at least, and half as many more and what came together at most."""
 
     def __init__(self, most: int) -> None:
-        self._most = most
-        self._young: dict[_Key, _Value] = {}
-        self._old: dict[_Key, _Value] = {}
+        self._part = most // 2
+        self._parts: list[dict[_Key, _Value]] = [{}, {}, {}]  # the newest first
 
     def get(self, key: _Key) -> _Value | None:
-        found = self._young.get(key)
-        return found if found is not None else self._old.get(key)
+        return next((part[key] for part in self._parts if key in part), None)
 
     def among(self, keys: Collection[_Key]) -> dict[_Key, _Value]:
         """Those with one of these keys."""
-        found = {key: self._old[key] for key in self._old.keys() & keys}
-        found.update([(key, self._young[key]) for key in self._young.keys() & keys])
-        return found
+        return {key: part[key] for part in reversed(self._parts) for key in part.keys() & keys}
 
     def update(self, *entries: Mapping[_Key, _Value]) -> None:
-        if len(self._young) >= self._most:
-            self._old, self._young = self._young, {}
+        if len(self._parts[0]) >= self._part:
+            self._parts = [{}, *self._parts[:-1]]
         for some in entries:
-            self._young.update(some)
+            self._parts[0].update(some)
 
     def values(self) -> Iterator[_Value]:
-        yield from (value for key, value in self._old.items() if key not in self._young)
-        yield from self._young.values()
+        newer: set[_Key] = set()
+        for part in self._parts:
+            yield from (value for key, value in part.items() if key not in newer)
+            newer.update(part)
 
 
 class RememberedBooks:
