@@ -75,6 +75,7 @@ def audit(records: Records, service: MeteringService, data_dir: Path) -> Audit:
         problems.append(f"the books do not balance: {status}")
     if status.undecided.spans or status.delivery.pending or status.delivery.dead_letters:
         problems.append(f"not settled: {status}")
+    problems += _misfiled(data_dir)
     copies = Counter(json.dumps(event, sort_keys=True) for batch in service.batches for event in batch)
     if len(copies) != len(service.events):
         problems.append(f"{len(copies)} different events were sent under {len(service.events)} ids")
@@ -84,6 +85,19 @@ def audit(records: Records, service: MeteringService, data_dir: Path) -> Audit:
         sent_again=copies.total() - len(copies),
         problems=problems,
     )
+
+
+def _misfiled(data_dir: Path) -> list[str]:
+    """What is not in one of its two indexes, or in both."""
+    problems = []
+    with closing(sqlite3.connect(data_dir / FILE_NAME)) as connection:
+        for table, key in (("call", "key"), ("trace", "trace_id")):
+            rows = connection.execute(f"SELECT {key}, seq FROM {table} ORDER BY 1, 2").fetchall()
+            young, old = (connection.execute(f"SELECT {key}, {table} FROM {table}_{age}") for age in ("young", "old"))
+            indexed = sorted([*young, *old])
+            if rows != indexed:
+                problems.append(f"of {len(rows)} rows of {table} {len(indexed)} are indexed")
+    return problems
 
 
 def _rows(sent: Iterable[Call], acknowledged: set[str], taken: Mapping[str, Counter[Bill]]) -> list[TenantRow]:
