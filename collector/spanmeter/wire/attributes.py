@@ -6,6 +6,7 @@ from typing import Any
 from spanmeter.usage.layouts import Token
 from spanmeter.usage.span import AttributeValue
 from spanmeter.wire.messages import KeyValue
+from spanmeter.wire.varint import varint_at
 
 _Pair = tuple[str, AttributeValue]
 
@@ -19,6 +20,7 @@ _MOST_BYTES_TOGETHER = 4_096
 # Tags: field number << 3 | wire type.
 _KEY = 0x0A
 _VALUE = 0x12
+_VALUE_TAG = bytes((_VALUE,))
 _STRING_VALUE = 0x0A
 _INT_VALUE = 0x18
 
@@ -74,11 +76,10 @@ class AttributeReader(dict[bytes, _Pair | None]):
     def key(self, key_value: bytes) -> str | None:
         """The key alone, if it is in the vocabulary."""
         at = key_value[1] + 2 if len(key_value) > 1 else 0
-        key = self.fields.get(key_value[:at])
-        if key is None and not _is_short_key(key_value, at):
-            pair = _parse(key_value, self.keys_by_bytes)
-            return None if pair is None else pair[0]
-        return key
+        if _is_usual(key_value, at):
+            return self.fields.get(key_value[:at])
+        pair = _parse(key_value, self.keys_by_bytes)
+        return None if pair is None else pair[0]
 
     def pair(self, key_value: bytes) -> _Pair | None:
         """What subscribing gives, of an attribute that will not come again.
@@ -91,7 +92,7 @@ class AttributeReader(dict[bytes, _Pair | None]):
         at = key_value[1] + 2 if size > 1 else 0  # where the value begins, if the key is first and short
         key = self.fields.get(key_value[:at])
         if key is None:
-            pair = None if _is_short_key(key_value, at) else _parse(key_value, self.keys_by_bytes)
+            pair = None if _is_usual(key_value, at) else _parse(key_value, self.keys_by_bytes)
         else:
             rest = size - at
             value: AttributeValue = None
@@ -138,9 +139,18 @@ class AttributeTokens(dict[bytes, Token]):
         return [self[one] if len(one) <= REMEMBERED_BYTES else self.__missing__(one) for one in attributes]
 
 
-def _is_short_key(key_value: bytes, end: int) -> bool:
-    """Whether a key, with its length in one byte, is all that stands before `end`."""
-    return 0 < end <= len(key_value) and key_value[0] == _KEY and end <= _MOST_BYTES + 2
+def _is_usual(key_value: bytes, at: int) -> bool:
+    """Whether a key, with its length in one byte, is all that stands before `at`, and a value all that stands behind.
+
+    Protobuf takes fields in any order and as often as they come, the last of each. To take the first key for the only
+    one would make spans alike that are not.
+    """
+    if at < 2 or key_value[0] != _KEY or key_value[1] > _MOST_BYTES:
+        return False
+    if at == len(key_value):
+        return True  # without a value
+    value = varint_at(key_value, at + 1) if key_value[at : at + 1] == _VALUE_TAG else None
+    return value is not None and sum(value) == len(key_value)
 
 
 def _varint(encoded: bytes) -> int | None:

@@ -1,0 +1,91 @@
+"""An attribute is what protobuf's parser makes of it, however it is encoded."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+import pytest
+from google.protobuf.message import DecodeError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spanmeter.usage.recognition import Recogniser
+from spanmeter.wire.attributes import AttributeReader, AttributeTokens
+from spanmeter.wire.messages import KeyValue
+from tests.unit.usage.test_forms import recogniser
+from tests.unit.wire.test_moulds import body_of_raw, taken, usual, varint
+
+KEYS = ("gen_ai.request.model", "tenant.id", "x" * 127, "y" * 128, "z" * 300)
+OTHERS = ("gen_ai.request.mode", "http.url", "", "w" * 127, "w" * 128, "v" * 300)
+
+
+def field(tag: int, contents: bytes) -> bytes:
+    return bytes((tag,)) + varint(len(contents)) + contents
+
+
+TEXTS = st.sampled_from(("", "a", "gpt-4o", "t" * 120, "t" * 130, "t" * 20_000)).map(str.encode)
+VALUES = st.one_of(
+    TEXTS.map(lambda text: field(0x0A, text)),
+    st.integers(0, 2**40).map(lambda number: b"\x18" + varint(number)),
+    st.lists(TEXTS, max_size=2).map(lambda texts: b"".join(field(0x0A, text) for text in texts)),
+    st.binary(max_size=6),
+)
+FIELDS = st.one_of(
+    st.sampled_from((*KEYS, *OTHERS)).map(lambda key: field(0x0A, key.encode())),
+    VALUES.map(lambda value: field(0x12, value)),
+    st.integers(0, 300).map(lambda number: b"\x18" + varint(number)),
+    TEXTS.map(lambda text: field(0x22, text)),
+)
+USUAL = st.tuples(st.sampled_from((*KEYS, *OTHERS)), VALUES).map(
+    lambda pair: field(0x0A, pair[0].encode()) + field(0x12, pair[1])
+)
+ATTRIBUTES = st.one_of(USUAL, st.lists(FIELDS, max_size=4).map(b"".join), st.binary(max_size=12))
+
+
+def parsed(key_value: bytes) -> str | None:
+    """Its key, if it is wanted, by the parser alone."""
+    message = KeyValue.FromString(key_value)
+    return message.key.decode() if message.key.decode("utf-8", "replace") in KEYS else None
+
+
+@settings(max_examples=600, deadline=None)
+@given(key_value=ATTRIBUTES)
+def test_a_key_is_the_last_there_is(key_value: bytes) -> None:
+    reader = AttributeReader(KEYS)
+    try:
+        expected = parsed(key_value)
+    except DecodeError:
+        # Who is not wanted is not looked into, be it broken or not.
+        for read in (reader.key, reader.pair):
+            with suppress(DecodeError):
+                assert read(key_value) in (None, *KEYS)
+        return
+    pair = reader.pair(key_value)
+    assert reader.key(key_value) == expected
+    assert (None if pair is None else pair[0]) == expected
+    assert reader[key_value] == pair
+    assert list(AttributeTokens(reader, frozenset(KEYS)).sign([key_value])) == [None if expected is None else key_value]
+
+
+ODD: Sequence[tuple[str, bytes]] = [
+    ("gen_ai.response.id", b"other"),
+    ("gen_ai.request.model", b"other"),
+    ("gen_ai.response.model", b"gen_ai.request.model"),
+    ("tenant.id", b"other"),
+    ("http.url", b"tenant.id"),
+    ("gen_ai.usage.input_tokens", b"gen_ai.usage.output_tokens"),
+]
+
+
+@pytest.mark.parametrize(("key", "last"), ODD)
+def test_an_odd_attribute_changes_nothing_for_the_spans_after_it(key: str, last: bytes) -> None:
+    odd = usual(1)
+    encoded = next(one.SerializeToString() for one in odd.attributes if one.key == key)
+    raw = odd.SerializeToString()
+    twice = encoded + field(0x0A, last)
+    assert raw.count(varint(len(encoded)) + encoded) == 1
+    raw = raw.replace(varint(len(encoded)) + encoded, varint(len(twice)) + twice)
+    used: Recogniser = recogniser()
+    for _ in range(3):
+        assert taken(used, body_of_raw(raw)) == taken(recogniser(), body_of_raw(raw))
+    after = body_of_raw(usual(2).SerializeToString())
+    assert taken(used, after) == taken(recogniser(), after)
