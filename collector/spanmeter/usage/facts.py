@@ -18,10 +18,9 @@ from spanmeter.usage.layouts import (
     Layout,
     Reader,
     Signature,
-    field_of,
     picker,
 )
-from spanmeter.usage.named import NOBODY, Named, Tenants, find_tenant
+from spanmeter.usage.named import NOBODY, Named, Tenants, find_tenant, tenant_of
 from spanmeter.usage.packing import PackedFacts
 from spanmeter.usage.shapes import Pairs, Shapes
 from spanmeter.usage.span import (
@@ -123,8 +122,6 @@ class FactsMaker:
         with spans.reading() as reader:
             others = known.moulds.take(
                 spans.raw,
-                known,
-                reader,
                 numbers=numbers,
                 rows=self.found.rows,
                 links=links,
@@ -156,7 +153,7 @@ class FactsMaker:
             yield from ((row, ()) for row in spans.rows(raw))
             return
         sign = known.tokens.sign_long if spans.has_long_texts else known.tokens.sign
-        layouts, tenants, has_name, received_ns = known.layouts, known.tenants, known.has_name, self._received_ns
+        layouts, has_name, received_ns = known.layouts, known.has_name, self._received_ns
         read, pair, append = reader.__getitem__, reader.pair, self.found.rows.append
         for row in spans.rows(raw):
             trace_id, span_id, parent_span_id, message, _ = row
@@ -168,8 +165,8 @@ class FactsMaker:
                 continue
             tenant, response_id, counts = "", "", None
             if layout.tenant_at >= 0:
-                field = field_of(attributes[layout.tenant_at])
-                tenant = tenants.get(field) or known.tenant(field, reader)
+                _, value = read(attributes[layout.tenant_at]) or NO_PAIR
+                tenant = tenant_of(value)
             if layout.id_at >= 0:
                 _, own_id = pair(attributes[layout.id_at]) or NO_PAIR
                 response_id = own_id if isinstance(own_id, str) and own_id.isascii() else ""

@@ -6,7 +6,6 @@ for each attribute, in C, and a handful of values. The first one of a layout is 
 what is learnt from it nobody has to declare, see `forms`.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from operator import itemgetter
 from typing import Any, Final, Protocol
 
 from spanmeter.usage.forms import Form
-from spanmeter.usage.named import NOBODY, Named, find_tenant
+from spanmeter.usage.named import NOBODY, Named
 from spanmeter.usage.packing import Counts, Row
 from spanmeter.usage.span import Attributes, AttributeValue, Scope, Span
 
@@ -23,9 +22,6 @@ MOST_LAYOUTS = 1_000
 """Of one scope. If fewer spans than `_WORTH` times as many were recognised by theirs while so many were not, too many
 have a layout of their own, and all are decoded from then on."""
 _WORTH = 4
-MOST_TENANTS = 10_000
-USUAL_TENANT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:-]{0,60}[A-Za-z0-9])?")
-"""Names for themselves, as `find_tenant` would say after some more questions."""
 
 Token = bytes | str | None
 """Of an attribute: itself where its value is compared, its key where only that is, None where nobody wants it."""
@@ -74,8 +70,6 @@ class Moulds(Protocol):
     def take(
         self,
         spans: Sequence[bytes],
-        known: "KnownScope",
-        reader: Reader,
         *,
         numbers: Mapping["Layout", int | None],
         rows: MutableSequence[Row],
@@ -146,16 +140,9 @@ def picker(places: Sequence[int]) -> Callable[[Sequence[bytes]], Iterable[bytes]
     return itemgetter(*places) if len(places) > 1 else lambda attributes: [attributes[at] for at in places]
 
 
-def field_of(attribute: bytes) -> bytes:
-    """An attribute as it stands in its span, after its length. Those too long for a length of one byte have no other's:
-    theirs never begin with one of the upper half."""
-    return bytes((min(len(attribute), 0xFF),)) + attribute
-
-
 @dataclass(slots=True, eq=False)
 class KnownScope:
-    """What is known of the spans of a scope: layouts by signature, tenants by `field_of` their attribute. Many threads
-    may use one."""
+    """What is known of the spans of a scope: layouts by signature. Many threads may use one."""
 
     tokens: Tokens
     moulds: Moulds
@@ -163,26 +150,8 @@ class KnownScope:
     has_name: bool = False
     is_opaque: bool = False
     layouts: dict[Signature, Layout] = field(default_factory=dict)
-    tenants: dict[bytes, str] = field(default_factory=dict)
     missed: int = 0
     met: int = 0
-
-    def tenant(self, field: bytes, reader: Reader) -> str:
-        """Of an attribute, see `field_of`, that is not known yet. Empty if what stands there is none, or several, or if
-        its length is another."""
-        encoded = field[1:]
-        if field != field_of(encoded):
-            return ""
-        key, value = reader.pair(encoded) or NO_PAIR
-        if isinstance(value, str) and USUAL_TENANT.fullmatch(value):
-            tenant = value
-        else:
-            tenant = find_tenant({key: value}, (key,)).tenant
-        if len(self.tenants) >= MOST_TENANTS:
-            self.tokens.unrepeated.add(key)  # there are more than are worth remembering
-        elif tenant:  # what names nobody may be of any length
-            self.tenants[field] = tenant
-        return tenant
 
     def miss(self) -> None:
         """A span of a layout that is not known."""

@@ -40,6 +40,14 @@ def find_tenant(attributes: Attributes, entries: Sequence[str]) -> Named:
     return NOBODY
 
 
+def tenant_of(value: AttributeValue) -> str:
+    """The tenant that an attribute with this value names; empty where it names none, or several. Most name themselves:
+    all that can be printed, but for spaces and quotation marks, which may have to go."""
+    if isinstance(value, str) and is_name(value) and " " not in value and '"' not in value:
+        return value
+    return find_tenant({"": value}, ("",)).tenant
+
+
 class Tenants:
     """`find_tenant` for fixed entries; the tenants of a service name themselves again and again."""
 

@@ -2,6 +2,7 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -43,14 +44,29 @@ def _pattern(starts: set[bytes]) -> re.Pattern[bytes]:
     field 1 with a length (`\n`), the key. An attribute that begins with its value (`\x12`) could have any key.
 
     Measured on HTTP spans: 0.9 ns a byte for any number of keys, since `re` runs from one `J` to the next, of which
-    there are half as many as of `\n`; searching for one marker after another costs 0.4 ns a byte for each. Grouped by
-    their first byte, because `re` tries alternatives in turn.
+    there are half as many as of `\n`; searching for one marker after another costs 0.4 ns a byte for each. What costs
+    is to try alternatives, so that most keys are told by their first bytes, of which there is one set, or the second,
+    of which there is another: what begins as one key and goes on as another is found, too.
     """
-    by_first: defaultdict[bytes, list[bytes]] = defaultdict(list)
-    for start in sorted(starts):
-        by_first[start[:1]].append(re.escape(start[1:]))
-    branches = b"|".join(re.escape(first) + b"(?:" + b"|".join(rests) + b")" for first, rests in by_first.items())
-    if not branches:
+    if not starts:
         return re.compile(rb"(?!)")
-    length = rb"[\x80-\xff]*+[\x00-\x7f]"
-    return re.compile(rb"J" + length + rb"(?:\n" + length + rb"(?:" + branches + rb")|\x12)", re.DOTALL)
+    length = rb"[\x80-\xff]*+."
+    long = [start for start in starts if len(start) > 2]
+    keys = [_set_of(long, 0) + _set_of(long, 1) + _any_of({start[2:] for start in long})] if long else []
+    keys += [re.escape(start) for start in starts if len(start) <= 2]
+    branches = [rb"\n" + length + key for key in keys]
+    return re.compile(b"J" + length + b"(?:" + b"|".join([*branches, rb"\x12"]) + b")", re.DOTALL)
+
+
+def _set_of(texts: Iterable[bytes], at: int) -> bytes:
+    """What matches the byte that any of `texts` has there."""
+    return b"[" + b"".join(sorted({re.escape(text[at : at + 1]) for text in texts})) + b"]"
+
+
+def _any_of(texts: Iterable[bytes]) -> bytes:
+    """What matches any of `texts`. They are grouped by their first byte, because `re` tries alternatives in turn."""
+    by_first: defaultdict[bytes, list[bytes]] = defaultdict(list)
+    for text in sorted(texts):
+        by_first[text[:1]].append(re.escape(text[1:]))
+    branches = [re.escape(first) + b"(?:" + b"|".join(rests) + b")" for first, rests in by_first.items()]
+    return b"(?:" + b"|".join(branches) + b")"

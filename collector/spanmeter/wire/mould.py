@@ -37,13 +37,15 @@ class Mould:
     """`match` matches a span, up to the length of the first text to be passed over if there are `more`; each of these
     begins behind such a text and is preceded by the least length that it must have. `pick` gives, of all groups, trace
     id, span id, parent's, start and end, tenant, and the response id with what stands before it; then, if the counts
-    are just whole numbers for input and output (`has_usual_counts`), these."""
+    are just whole numbers for input and output (`has_usual_counts`), these. `tenant_heads` and `id_heads` are, by the
+    length of such a text, what must stand before it."""
 
     layout: Layout
     parent_is_remote: bool | None
     match: Callable[[bytes], Any]
     more: Sequence[tuple[int, Callable[[bytes, int], Any]]]
     pick: Callable[[Sequence[bytes]], Sequence[bytes]]
+    tenant_heads: Sequence[bytes]
     id_heads: Sequence[bytes]
     is_whole: bool
     has_counts: bool
@@ -100,6 +102,7 @@ def mould_of(
     usual = layout.usual_counts
     wanted = usual or tuple(layout.count_places)
     writer = _Writer()
+    tenant_heads: Sequence[bytes] = ()
     id_heads: Sequence[bytes] = ()
     for at, part in enumerate(parts):
         text, head = re.escape(part.text), re.escape(part.head)
@@ -112,6 +115,7 @@ def mould_of(
                 writer.write(b"9(.{8}A.{8})", part.role)
             case Role.TENANT:
                 writer.write(b"%b([\\0-\\x7f]%b\x12.\n.[^\\0-\x1f]{1,%d})" % (text, head, most), part.role)
+                tenant_heads = _heads_by_length(part.head)
             case Role.RESPONSE_ID:
                 writer.write(b"%b(.%b\x12.\n.)([!-~]{1,%d})" % (text, head, most), "before the id", part.role)
                 id_heads = _heads_by_length(part.head)
@@ -137,6 +141,7 @@ def mould_of(
         pick=itemgetter(
             *[writer.group_of.get(role, writer.group_of["none"]) for role in (*roles, *(usual or _NEITHER))]
         ),
+        tenant_heads=tenant_heads,
         id_heads=id_heads,
         is_whole=last == 0,
         has_counts=layout.read_counts is not None,

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, MutableSequence, Sequence
 from struct import Struct
 
-from spanmeter.usage.layouts import EncodedRow, KnownScope, Layout, Reader, Token
+from spanmeter.usage.layouts import EncodedRow, Layout, Token
+from spanmeter.usage.named import tenant_of
 from spanmeter.usage.packing import Row
 from spanmeter.usage.span import PARENT_IS_REMOTE, pack_link
 from spanmeter.wire.mould import Mould, mould_of
@@ -19,6 +20,8 @@ MOST_MOULDS = 128
 """Of one scope, of some 5 kB each. Who has no mould is parsed."""
 MOST_PARSED = 100_000
 """After so many spans that a mould could have been made of, all are made anew: services change."""
+MOST_TENANTS = 10_000
+"""Of one scope. Others are read anew each time, which costs a tenth of what their span does."""
 _MOST_SEEN = 1_000
 
 # How every known encoder begins a span: trace id, span id, then the parent's if there is one, then the name.
@@ -69,12 +72,11 @@ class Moulds:
         self._made = 0
         self._parsed = 0
         self._varints = Varints()
+        self._tenants: dict[bytes, str] = {}
 
     def take(
         self,
         spans: Sequence[bytes],
-        known: KnownScope,
-        reader: Reader,
         *,
         numbers: Mapping[Layout, int | None],
         rows: MutableSequence[Row],
@@ -82,7 +84,7 @@ class Moulds:
         received_ns: int,
     ) -> Sequence[bytes]:
         """Adds the rows of those that a mould fits, or links where their layout has no number; gives the others."""
-        by_name, tenants, varints = self._by_name, known.tenants, self._varints
+        by_name, tenants, varints = self._by_name, self._tenants, self._varints
         if not by_name:
             return spans
         others: list[bytes] = []
@@ -97,10 +99,10 @@ class Moulds:
             if groups is None:
                 others.append(raw)
                 continue
-            trace_id, span_id, parent_span_id, times, field, id_head, own_id, input_, output = mould.pick(groups)
+            trace_id, span_id, parent_id, times, field, id_head, own_id, input_, output = mould.pick(groups)
             tenant, counts = "", None
             if field:
-                tenant = tenants.get(field) or known.tenant(field, reader)
+                tenant = tenants.get(field) or self._tenant(field, mould.tenant_heads)
             if mould.has_usual_counts:
                 input_tokens, output_tokens = varints[input_], varints[output]
                 if input_tokens or output_tokens:
@@ -116,7 +118,7 @@ class Moulds:
                 continue
             number = numbers[mould.layout]
             if number is None:
-                links.append(pack_link(trace_id, span_id, parent_span_id))
+                links.append(pack_link(trace_id, span_id, parent_id))
                 continue
             start_ns, end_ns = _times(times)
             start_ns = max(start_ns, 0)
@@ -127,7 +129,7 @@ class Moulds:
                     number,
                     trace_id,
                     span_id,
-                    parent_span_id,
+                    parent_id,
                     mould.parent_is_remote,
                     start_ns,
                     end_ns,
@@ -137,6 +139,18 @@ class Moulds:
                 )
             )
         return others
+
+    def _tenant(self, field: bytes, heads: Sequence[bytes]) -> str:
+        """Of an attribute that is not remembered, with its length before it: empty if it names none, or several, or if
+        its lengths do not agree."""
+        begins = len(heads[0])
+        text = field[begins:]
+        if heads[len(text)] != field[:begins]:
+            return ""
+        tenant = tenant_of(text.decode("utf-8", "replace"))
+        if tenant and len(self._tenants) < MOST_TENANTS:
+            self._tenants[field] = tenant
+        return tenant
 
     def learn(self, row: EncodedRow, layout: Layout, tokens: Sequence[Token]) -> None:
         """Of a span of a known layout that had to be parsed; if that happens too often, make a mould for its like."""

@@ -34,7 +34,6 @@ def decode_protobuf(body: bytes, vocabulary: Vocabulary) -> DecodedRequest:
 
 def _decode(body: bytes, interest: Interest) -> DecodedRequest:
     request = messages.Request.FromString(body)
-    is_quiet = interest.pattern.search(body) is None
     rejections = Rejections()
     encoded: list[EncodedSpans] = []
     passed: list[bytes] = []
@@ -42,12 +41,8 @@ def _decode(body: bytes, interest: Interest) -> DecodedRequest:
     for resource_spans in request.resource_spans:
         resource = Resource(resource_spans.resource, interest.reader)
         for scope_spans in resource_spans.scope_spans:
-            raw_spans = scope_spans.spans
+            raw_spans = scope_spans.spans[:]
             span_count += len(raw_spans)
-            if is_quiet:
-                passed.extend(raw_spans)
-                continue
-            raw_spans = list(raw_spans)
             is_sifted = not all(map(interest.pattern.search, raw_spans[:: len(raw_spans) // _SAMPLE + 1]))
             if is_sifted:
                 raw_spans = sift(raw_spans, interest, passed)

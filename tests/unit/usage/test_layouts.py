@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
+from spanmeter.binding import MOST_CHARACTERS
 from spanmeter.errors import MalformedError
 from spanmeter.usage.call import SpanFacts
 from spanmeter.usage.facts import FactsMaker
-from spanmeter.usage.layouts import MOST_LAYOUTS, MOST_SCOPES, MOST_TENANTS, USUAL_TENANT
-from spanmeter.usage.named import find_tenant
+from spanmeter.usage.layouts import MOST_LAYOUTS, MOST_SCOPES
+from spanmeter.usage.named import find_tenant, tenant_of
 from spanmeter.usage.recognition import Recogniser
 from spanmeter.usage.span import AttributeValue, Span
 from spanmeter.wire import moulds
@@ -182,9 +183,6 @@ def test_what_is_remembered_is_bounded() -> None:
     scopes = [replace(SPAN, scope=replace(SPAN.scope, name=f"scope-{number}")) for number in range(2 * MOST_SCOPES)]
     facts_and_links(remembering, encoded(scopes), is_decoded=False)
     assert len(remembering._remembered.scopes._known) <= MOST_SCOPES
-    facts_and_links(remembering, encoded(calls(0, MOST_TENANTS + 100)), is_decoded=False)
-    [known] = [one for one in remembering._remembered.scopes._known.values() if one.layouts]
-    assert 0 < len(known.tenants) <= MOST_TENANTS
 
 
 def test_an_error_with_a_message_of_its_own_is_no_layout(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,6 +207,14 @@ def test_what_is_broken_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @settings(deadline=None)
-@given(st.from_regex(USUAL_TENANT, fullmatch=True))
-def test_a_usual_tenant_is_named_as_it_stands(name: str) -> None:
-    assert find_tenant({"tenant.id": name}, ("tenant.id",)).tenant == name
+@given(
+    st.text(max_size=20)
+    | st.text(st.sampled_from('a" \t\x7f\u200b\u00a0ß'), max_size=6)
+    | st.integers(MOST_CHARACTERS - 1, MOST_CHARACTERS + 1).map(lambda size: "x" * size)
+    | st.integers()
+    | st.floats()
+    | st.lists(st.text(max_size=3) | st.integers(0, 2)).map(tuple)
+    | st.dictionaries(st.text(), st.text())
+)
+def test_the_tenant_of_a_value_is_the_one_that_is_found(value: AttributeValue) -> None:
+    assert tenant_of(value) == find_tenant({"tenant.id": value}, ("tenant.id",)).tenant

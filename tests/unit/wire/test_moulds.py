@@ -39,7 +39,7 @@ FITTING: dict[str, tuple[AttributeValue, ...]] = {
     "gen_ai.response.id": ("a", "chatcmpl-" + "x" * 80, 'JJ!"J#', "chatcmpl-2"),
     "gen_ai.usage.input_tokens": (1, 127, 128, 16_383, 16_384, 2_097_151),
     "gen_ai.usage.output_tokens": (0, 1, 128, 16_384),
-    "tenant.id": ("umbrella", "Straße 7", "x" * 90, "J", "a b"),
+    "tenant.id": ("umbrella", "Straße 7", "x" * 90, "J", "a b", " a ", '"a"', '"'),
     "http.url": ("", "/v2", 5, "x" * 3_000, ("a", "b"), True),
 }
 # What none does.
@@ -47,7 +47,7 @@ ODD: dict[str, tuple[AttributeValue, ...]] = {
     "gen_ai.response.id": ("", "Straße", 5, "x" * 200, None, "a b", "\x00"),
     "gen_ai.usage.input_tokens": (-1, 2_097_152, 2**40, "7", 7.0, True, None, (7,)),
     "gen_ai.usage.output_tokens": ("many", -5),
-    "tenant.id": ("", " ", "x" * 300, 7, ("a", "b"), ("a",), None, True, "\n"),
+    "tenant.id": ("", " ", "x" * 300, 7, ("a", "b"), ("a",), None, True, "\n", "a\x7f", "a\u200b"),
     "gen_ai.request.model": ("gpt-4o", "", "x" * 300),
     "gen_ai.system": ("anthropic", None),
 }
@@ -481,6 +481,20 @@ def test_what_is_made_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(known.moulds, moulds.Moulds)
     by_name = known.moulds._by_name
     assert 1 < sum(len(alike.moulds) for alike in by_name.values()) <= 10
+
+
+def test_more_tenants_than_are_remembered(unmoulded: Recogniser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moulds, "MOST_TENANTS", 3)
+    remembering = warmed(recogniser())
+    for number in (*range(9), *range(9)):
+        body = body_of(
+            usual(number, **{"tenant.id": f"tenant-{number}"}), usual(number, **{"tenant.id": f' "{number}"'})
+        )
+        assert taken(remembering, body) == taken(unmoulded, body)
+        assert parsed(remembering, body) == 0
+    [known] = remembering._remembered.scopes._known.values()
+    assert isinstance(known.moulds, moulds.Moulds)
+    assert len(known.moulds._tenants) == 3
 
 
 def test_after_a_while_all_are_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
