@@ -20,7 +20,6 @@ _MOST_BYTES_TOGETHER = 4_096
 # Tags: field number << 3 | wire type.
 _KEY = 0x0A
 _VALUE = 0x12
-_VALUE_TAG = bytes((_VALUE,))
 _STRING_VALUE = 0x0A
 _INT_VALUE = 0x18
 
@@ -76,8 +75,9 @@ class AttributeReader(dict[bytes, _Pair | None]):
     def key(self, key_value: bytes) -> str | None:
         """The key alone, if it is in the vocabulary."""
         at = key_value[1] + 2 if len(key_value) > 1 else 0
-        if _is_usual(key_value, at):
-            return self.fields.get(key_value[:at])
+        key = self.fields.get(key_value[:at])
+        if _is_short_key(key_value, at) if key is None else _is_value(key_value, at):
+            return key
         pair = _parse(key_value, self.keys_by_bytes)
         return None if pair is None else pair[0]
 
@@ -92,7 +92,7 @@ class AttributeReader(dict[bytes, _Pair | None]):
         at = key_value[1] + 2 if size > 1 else 0  # where the value begins, if the key is first and short
         key = self.fields.get(key_value[:at])
         if key is None:
-            pair = None if _is_usual(key_value, at) else _parse(key_value, self.keys_by_bytes)
+            pair = None if _is_short_key(key_value, at) else _parse(key_value, self.keys_by_bytes)
         else:
             rest = size - at
             value: AttributeValue = None
@@ -139,17 +139,21 @@ class AttributeTokens(dict[bytes, Token]):
         return [self[one] if len(one) <= REMEMBERED_BYTES else self.__missing__(one) for one in attributes]
 
 
-def _is_usual(key_value: bytes, at: int) -> bool:
-    """Whether a key, with its length in one byte, is all that stands before `at`, and a value all that stands behind.
+def _is_short_key(key_value: bytes, end: int) -> bool:
+    """Whether a key, with its length in one byte, is all that stands before `end`. Where nobody wants it, what follows
+    is not looked into."""
+    return 0 < end <= len(key_value) and key_value[0] == _KEY and end <= _MOST_BYTES + 2
+
+
+def _is_value(key_value: bytes, at: int) -> bool:
+    """Whether one value, or nothing, is all that stands from `at` on.
 
     Protobuf takes fields in any order and as often as they come, the last of each. To take the first key for the only
     one would make spans alike that are not.
     """
-    if at < 2 or key_value[0] != _KEY or key_value[1] > _MOST_BYTES:
-        return False
     if at == len(key_value):
-        return True  # without a value
-    value = varint_at(key_value, at + 1) if key_value[at : at + 1] == _VALUE_TAG else None
+        return True
+    value = varint_at(key_value, at + 1) if key_value[at] == _VALUE else None
     return value is not None and sum(value) == len(key_value)
 
 
