@@ -1,6 +1,5 @@
 """An attribute is what protobuf's parser makes of it, however it is encoded."""
 
-from collections.abc import Sequence
 from contextlib import suppress
 
 import pytest
@@ -69,26 +68,27 @@ def test_a_key_is_the_last_there_is(key_value: bytes) -> None:
     assert list(AttributeTokens(reader, frozenset(KEYS)).sign([key_value])) == [None if expected is None else key_value]
 
 
-ODD: Sequence[tuple[str, bytes]] = [
-    ("gen_ai.response.id", b"other"),
-    ("gen_ai.request.model", b"other"),
-    ("gen_ai.response.model", b"gen_ai.request.model"),
-    ("tenant.id", b"other"),
-    ("http.url", b"tenant.id"),
-    ("gen_ai.usage.input_tokens", b"gen_ai.usage.output_tokens"),
-]
+OWN = tuple(one.key for one in usual(1).attributes)
+ODD = st.lists(
+    st.one_of(
+        st.sampled_from(OWN).map(lambda key: field(0x0A, key.encode())), VALUES.map(lambda value: field(0x12, value))
+    ),
+    min_size=1,
+    max_size=4,
+).map(b"".join)
 
 
-@pytest.mark.parametrize(("key", "last"), ODD)
-def test_an_odd_attribute_changes_nothing_for_the_spans_after_it(key: str, last: bytes) -> None:
-    odd = usual(1)
-    encoded = next(one.SerializeToString() for one in odd.attributes if one.key == key)
-    raw = odd.SerializeToString()
-    twice = encoded + field(0x0A, last)
-    assert raw.count(varint(len(encoded)) + encoded) == 1
-    raw = raw.replace(varint(len(encoded)) + encoded, varint(len(twice)) + twice)
+@settings(max_examples=300, deadline=None)
+@given(seen=st.lists(st.tuples(st.sampled_from(OWN), ODD, st.booleans()), min_size=1, max_size=4))
+def test_an_odd_attribute_changes_nothing_for_the_spans_after_it(seen: list[tuple[str, bytes, bool]]) -> None:
+    """Be it in the place of a usual one, or behind what that consists of."""
     used: Recogniser = recogniser()
-    for _ in range(3):
-        assert taken(used, body_of_raw(raw)) == taken(recogniser(), body_of_raw(raw))
-    after = body_of_raw(usual(2).SerializeToString())
-    assert taken(used, after) == taken(recogniser(), after)
+    for number, (key, odd, is_behind) in enumerate(seen):
+        span = usual(number)
+        encoded = next(one.SerializeToString() for one in span.attributes if one.key == key)
+        raw, before = span.SerializeToString(), varint(len(encoded)) + encoded
+        assert raw.count(before) == 1
+        after = encoded + odd if is_behind else odd
+        taken(used, body_of_raw(raw.replace(before, varint(len(after)) + after)))
+    body = body_of_raw(usual(9).SerializeToString())
+    assert taken(used, body) == taken(recogniser(), body)
