@@ -50,7 +50,9 @@ DELETE FROM trace WHERE version = :version AND seq = coalesce(
 INSERT INTO trace (seq, trace_id, version, memory) VALUES (?, ?, ?, ?);
 
 -- name: trace_ids_write
-INSERT INTO trace_young (trace_id, trace) SELECT trace_id, seq FROM trace WHERE seq >= ? ON CONFLICT DO NOTHING;
+INSERT INTO trace_young (trace_id, trace) SELECT trace_id, seq FROM trace
+WHERE seq >= ? AND NOT EXISTS (SELECT 1 FROM trace_old WHERE trace_old.trace_id = trace.trace_id)
+ON CONFLICT DO NOTHING;
 
 -- name: trace_file
 INSERT INTO trace_old (trace_id, trace) SELECT trace_id, trace FROM trace_young WHERE trace_id BETWEEN ? AND ?
@@ -77,7 +79,9 @@ SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'call'), -4) + 5;
 INSERT INTO call (seq, key, identity, about, subject, time_ns, made_ns) VALUES (?, ?, ?, ?, ?, ?, ?);
 
 -- name: call_keys_write
-INSERT INTO call_young (key, call) SELECT key, seq FROM call WHERE seq >= ? ORDER BY key ON CONFLICT DO NOTHING;
+INSERT INTO call_young (key, call) SELECT key, seq FROM call
+WHERE seq >= ? AND NOT EXISTS (SELECT 1 FROM call_old WHERE call_old.key = call.key)
+ORDER BY key ON CONFLICT DO NOTHING;
 
 -- name: call_file
 INSERT INTO call_old (key, call) SELECT key, call FROM call_young WHERE key BETWEEN ? AND ? ORDER BY key;

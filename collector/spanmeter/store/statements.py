@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from importlib import resources
 from itertools import chain
 
-ROWS_AT_ONCE = 1_000
-"""Of many rows one statement takes so many: a third cheaper than one by one, and the interpreter is given away,
-and taken back from threads that acknowledge, once for all of them."""
+ROWS_AT_ONCE = (1_000, 100)
+"""Of many rows one statement takes so many, the most first: a third cheaper than one by one, and the interpreter is
+given away, and taken back from threads that acknowledge, once for all of them."""
 MOST_VALUES = sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER
 
 
@@ -25,23 +25,25 @@ class Transaction:
     def execute_many(self, name: str, rows: Sequence[tuple[object, ...]]) -> int:
         """Run one statement for each row; how many rows it changed in all."""
         changed = at = 0
-        if len(rows) >= ROWS_AT_ONCE and len(rows[0]) * ROWS_AT_ONCE <= self._connection.getlimit(MOST_VALUES):
-            wide = _for_many(name)
-            while wide and len(rows) - at >= ROWS_AT_ONCE:
-                values = tuple(chain.from_iterable(rows[at : at + ROWS_AT_ONCE]))
+        for width in ROWS_AT_ONCE:
+            if len(rows) - at < width or len(rows[0]) * width > self._connection.getlimit(MOST_VALUES):
+                continue
+            wide = _for_many(name, width)
+            while wide and len(rows) - at >= width:
+                values = tuple(chain.from_iterable(rows[at : at + width]))
                 changed += self._connection.execute(wide, values).rowcount
-                at += ROWS_AT_ONCE
+                at += width
         if at < len(rows):
             changed += self._connection.executemany(queries()[name], rows[at:]).rowcount
         return changed
 
 
 @functools.cache
-def _for_many(name: str) -> str:
+def _for_many(name: str, rows: int) -> str:
     """The statement with so many rows of values; empty where it is none that takes one."""
     before, word, row = queries()[name].partition(" VALUES (")
     row, _, after = row.partition(")")
-    return f"{before}{word}{row})" + f", ({row})" * (ROWS_AT_ONCE - 1) + after if word else ""
+    return f"{before}{word}{row})" + f", ({row})" * (rows - 1) + after if word else ""
 
 
 @functools.cache

@@ -2,7 +2,8 @@
 -- new, small enough to be at hand, and are filed from there into the old one, many neighbours at once
 -- (`spanmeter.store.filing`). A million calls take some two CPU seconds.
 
--- By its key, a call. That a key is in one of the two at most is what makes a call billed once.
+-- By its key, a call. That a key is in one of the two at most is what makes a call billed once: each has it once, and the
+-- only statement that writes into the young one leaves out what the old one has. Filing would fail for such a key.
 CREATE TABLE call_old (
     key BLOB PRIMARY KEY CHECK (length(key) = 20),
     call INTEGER NOT NULL
@@ -13,9 +14,6 @@ CREATE TABLE call_young (
     key BLOB PRIMARY KEY CHECK (length(key) = 20),
     call INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE TRIGGER call_once BEFORE INSERT ON call_young WHEN EXISTS (SELECT 1 FROM call_old WHERE key = new.key) BEGIN
-    SELECT RAISE(IGNORE);
-END;
 CREATE TRIGGER call_forget AFTER DELETE ON call BEGIN
     DELETE FROM call_young WHERE key = old.key;
     DELETE FROM call_old WHERE key = old.key;
@@ -40,10 +38,6 @@ CREATE TABLE trace_young (
     trace_id BLOB PRIMARY KEY CHECK (length(trace_id) = 16),
     trace INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE TRIGGER trace_once BEFORE INSERT ON trace_young
-WHEN EXISTS (SELECT 1 FROM trace_old WHERE trace_id = new.trace_id) BEGIN
-    SELECT RAISE(IGNORE);
-END;
 CREATE TRIGGER trace_forget AFTER DELETE ON trace BEGIN
     DELETE FROM trace_young WHERE trace_id = old.trace_id;
     DELETE FROM trace_old WHERE trace_id = old.trace_id;
