@@ -88,9 +88,9 @@ def audit(records: Records, service: MeteringService, data_dir: Path) -> Audit:
 
 
 def _misfiled(data_dir: Path) -> list[str]:
-    """What is not in one of its two indexes, or in both."""
-    problems = []
+    """What is not in one of its two indexes, or in both, and rows that refer to none."""
     with closing(sqlite3.connect(data_dir / FILE_NAME)) as connection:
+        problems = [f"refers to nothing: {row}" for row in connection.execute("PRAGMA foreign_key_check")]
         for table, key in (("call", "key"), ("trace", "trace_id")):
             rows = connection.execute(f"SELECT {key}, seq FROM {table} ORDER BY 1, 2").fetchall()
             young, old = (connection.execute(f"SELECT {key}, {table} FROM {table}_{age}") for age in ("young", "old"))

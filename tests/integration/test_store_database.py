@@ -149,6 +149,14 @@ class TestOpening:
         with connect(folder) as connection:
             assert connection.execute("PRAGMA user_version").fetchone() == (len(migrations()),)
 
+    def test_references_are_checked_but_where_it_is_said(self, folder: Path) -> None:
+        with closing(Database.open(folder)) as database:
+            for _ in range(2):
+                with pytest.raises(StoreError, match="FOREIGN KEY"), database.transaction() as transaction:
+                    transaction.execute("correction_insert", 1, 2, 1, "of an event that is none")
+                with database.transaction(checks_references=False) as transaction:
+                    transaction.execute("fact_write", "name", "value")
+
     def test_a_journal_that_is_gone_is_told(self, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
         with closing(Database.open(folder)) as database:
             SqliteJournal(database).append([entry(facts(1))])

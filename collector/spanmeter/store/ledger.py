@@ -175,7 +175,7 @@ class SqliteLedger:
 
     def settle(self, settlement: Settlement, *, now_ns: int, deliver: bool) -> None:
         """`deliver`: put the new events into the outbox; otherwise they are marked as local only."""
-        with self._database.transaction() as transaction:
+        with self._database.transaction(checks_references=False) as transaction:
             made = write_events(
                 transaction,
                 settlement.events,
