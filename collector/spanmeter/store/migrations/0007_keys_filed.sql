@@ -1,6 +1,6 @@
 -- Keys come at random. Written into an index of all, each would write a page of its own; so they go into one of what is
 -- new, small enough to be at hand, and are filed from there into the old one, many neighbours at once
--- (`spanmeter.store.filing`). A million calls take some two CPU seconds.
+-- (`spanmeter.store.filing`). A million calls and as many memories take some two CPU seconds and 200 MB of write-ahead log.
 
 -- By its key, a call. That a key is in one of the two at most is what makes a call billed once: each has it once, and the
 -- only statement that writes into the young one leaves out what the old one has. Filing would fail for such a key.
