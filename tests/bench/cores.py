@@ -83,8 +83,9 @@ def measured_with(order: Order, *, processes: int, assembles: bool) -> Found:
         serving(Path(folder) / "data", assembles=assembles, settings=settings) as server,
     ):
         if processes == ONE_CORE:
+            core = min(os.sched_getaffinity(0))
             for thread in Path(f"/proc/{server.pid}/task").iterdir():
-                os.sched_setaffinity(int(thread.name), {0})  # those that they start inherit it
+                os.sched_setaffinity(int(thread.name), {core})  # those that they start inherit it
         run = one_run(server, replace(order, port=server.ports[order.way]))
     if run["errors"]:
         raise RuntimeError(f"{run['errors']} requests failed")

@@ -13,6 +13,7 @@ from spanmeter.store.database import FILE_NAME
 from spanmeter.testing.metering_service import MeteringService
 from tests.acceptance.collector import status_of
 from tests.crash.records import Call, Records
+from tests.integration.indexes import KEYS, indexes
 
 Bill = tuple[str, str, int]
 """Subject, token class, tokens."""
@@ -91,12 +92,10 @@ def _misfiled(data_dir: Path) -> list[str]:
     """What is not in one of its two indexes, or in both, and rows that refer to none."""
     with closing(sqlite3.connect(data_dir / FILE_NAME)) as connection:
         problems = [f"refers to nothing: {row}" for row in connection.execute("PRAGMA foreign_key_check")]
-        for table, key in (("call", "key"), ("trace", "trace_id")):
-            rows = connection.execute(f"SELECT {key}, seq FROM {table} ORDER BY 1, 2").fetchall()
-            young, old = (connection.execute(f"SELECT {key}, {table} FROM {table}_{age}") for age in ("young", "old"))
-            indexed = sorted([*young, *old])
-            if rows != indexed:
-                problems.append(f"of {len(rows)} rows of {table} {len(indexed)} are indexed")
+    for table in KEYS:
+        rows, young, old = indexes(data_dir / FILE_NAME, table)
+        if rows != sorted([*young, *old]):
+            problems.append(f"of {len(rows)} rows of {table} {len(young) + len(old)} are indexed")
     return problems
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from spanmeter.errors import StoreBusyError
+from spanmeter.errors import StoreBusyError, StoreError
 from spanmeter.store import filing
 from spanmeter.store.database import Database
 from spanmeter.store.ledger import Settlement, SqliteLedger, TraceMemory
 from spanmeter.store.outbox import SqliteOutbox
 from spanmeter.store.retention import Retention
 from tests.integration.events import usage_event
+from tests.integration.indexes import indexes
 from tests.spans import NOW_NS
 
 A_ROUND, A_SHARE = 7, 3
@@ -42,21 +43,23 @@ def settle(database: Database, settlement: Settlement) -> None:
     SqliteLedger(database).settle(settlement, now_ns=NOW_NS, deliver=True)
 
 
-def indexed(database: Database, of: str) -> tuple[int, int]:
+def indexed(database: Database, table: str) -> tuple[int, int]:
     """How many are in the index of what is new, and in that of all. Every row is in one of them, and nothing else."""
-    key = {"call": "key", "trace": "trace_id"}[of]
-    with closing(sqlite3.connect(database.path)) as connection:
-        rows = sorted(connection.execute(f"SELECT {key}, seq FROM {of}"))
-        young, old = (connection.execute(f"SELECT {key}, {of} FROM {of}_{age}").fetchall() for age in ("young", "old"))
+    rows, young, old = indexes(database.path, table)
     assert sorted([*young, *old]) == rows
     return len(young), len(old)
 
 
-def test_what_is_new_is_filed_in_turn(database: Database) -> None:
-    dice = random.Random(1)
-    rounds = [a_round(dice) for _ in range(3 * filing.SHARES)]
+def settled_rounds(database: Database, number: int, *, seed: int) -> list[Settlement]:
+    dice = random.Random(seed)
+    rounds = [a_round(dice) for _ in range(number)]
     for settlement in rounds:
         settle(database, settlement)
+    return rounds
+
+
+def test_what_is_new_is_filed_in_turn(database: Database) -> None:
+    rounds = settled_rounds(database, 3 * filing.SHARES, seed=1)
     made = len(rounds) * A_ROUND
     for of in ("call", "trace"):
         young, old = indexed(database, of)
@@ -70,10 +73,7 @@ def test_what_is_new_is_filed_in_turn(database: Database) -> None:
 
 
 def test_what_was_filed_is_there_once_for_all(database: Database) -> None:
-    dice = random.Random(2)
-    rounds = [a_round(dice) for _ in range(2 * filing.SHARES)]
-    for settlement in rounds:
-        settle(database, settlement)
+    rounds = settled_rounds(database, 2 * filing.SHARES, seed=2)
     before = indexed(database, "call"), indexed(database, "trace")
     for settlement in rounds:
         with pytest.raises(StoreBusyError):
@@ -83,11 +83,18 @@ def test_what_was_filed_is_there_once_for_all(database: Database) -> None:
     assert (indexed(database, "call"), indexed(database, "trace")) == before
 
 
+def test_a_key_in_both_indexes_is_never_filed_in_silence(database: Database) -> None:
+    settle(database, a_round(random.Random(6)))
+    with database.transaction() as transaction:
+        filing.file_keys(transaction, "call", 0, filing.SHARES * A_SHARE)
+    with closing(sqlite3.connect(database.path)) as connection, connection:
+        connection.execute("INSERT INTO call_young SELECT * FROM call_old LIMIT 1")
+    with pytest.raises(StoreError, match="UNIQUE"), database.transaction() as transaction:
+        filing.file_keys(transaction, "call", 0, filing.SHARES * A_SHARE)
+
+
 def test_a_memory_that_was_filed_is_replaced(database: Database) -> None:
-    dice = random.Random(3)
-    rounds = [a_round(dice) for _ in range(filing.SHARES)]
-    for settlement in rounds:
-        settle(database, settlement)
+    rounds = settled_rounds(database, filing.SHARES, seed=3)
     ledger = SqliteLedger(database)
     for settlement in rounds:
         known = ledger.memories(settlement.memories)
@@ -99,10 +106,7 @@ def test_a_memory_that_was_filed_is_replaced(database: Database) -> None:
 
 
 def test_what_retention_lets_go_of_is_in_neither(database: Database) -> None:
-    dice = random.Random(4)
-    rounds = [a_round(dice) for _ in range(filing.SHARES)]
-    for settlement in rounds:
-        settle(database, settlement)
+    rounds = settled_rounds(database, filing.SHARES, seed=4)
     outbox = SqliteOutbox(database)
     outbox.ack([event.seq for event in outbox.lease(100, 10**6)], at_ns=NOW_NS)
     retention = Retention(database, body_ns=DAY_NS, ledger_ns=DAY_NS)

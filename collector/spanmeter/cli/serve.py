@@ -65,12 +65,14 @@ def deliver(until_empty: bool) -> None:
     Runs beside any number of plug-ins on the same folder; one process at a time does the work.
     """
     from spanmeter.cli.environment import collect_rarely, settings_from_environment
+    from spanmeter.heap import hold_little
     from spanmeter.logs import log_to_stderr
     from spanmeter.store.database import Database
     from spanmeter.store.journal import SqliteJournal
     from spanmeter.store.outbox import SqliteOutbox
     from spanmeter.worker import Worker
 
+    hold_little()
     collect_rarely()
     settings = settings_from_environment()
     log_to_stderr(settings.log_level)

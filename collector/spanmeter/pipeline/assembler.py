@@ -23,7 +23,8 @@ ROWS_AT_ONCE = 20
 ROWS_A_STEP = 200
 TRACES_AT_ONCE = 4_000
 """Bounds a round of decisions, and with it how long delivery may have to wait for the books: some 100 ms of CPU time,
-and 20 MB. A tenth of that would cost a third more a call: each writes to two random pages, which a round shares."""
+and 20 MB. A quarter of that costs a third more a call: each writes into two indexes at random, whose pages a round
+shares."""
 TRACES_A_TURN = 20_000
 """So many are compared with all that came later at once, which costs the less a trace."""
 

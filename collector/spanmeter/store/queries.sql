@@ -54,11 +54,11 @@ INSERT INTO trace_young (trace_id, trace) SELECT trace_id, seq FROM trace
 WHERE seq >= ? AND NOT EXISTS (SELECT 1 FROM trace_old WHERE trace_old.trace_id = trace.trace_id)
 ON CONFLICT DO NOTHING;
 
--- name: trace_file
+-- name: trace_into_old
 INSERT INTO trace_old (trace_id, trace) SELECT trace_id, trace FROM trace_young WHERE trace_id BETWEEN ? AND ?
 ORDER BY trace_id;
 
--- name: trace_filed
+-- name: trace_out_of_young
 DELETE FROM trace_young WHERE trace_id BETWEEN ? AND ?;
 
 -- name: rounds_kept
@@ -83,10 +83,10 @@ INSERT INTO call_young (key, call) SELECT key, seq FROM call
 WHERE seq >= ? AND NOT EXISTS (SELECT 1 FROM call_old WHERE call_old.key = call.key)
 ORDER BY key ON CONFLICT DO NOTHING;
 
--- name: call_file
+-- name: call_into_old
 INSERT INTO call_old (key, call) SELECT key, call FROM call_young WHERE key BETWEEN ? AND ? ORDER BY key;
 
--- name: call_filed
+-- name: call_out_of_young
 DELETE FROM call_young WHERE key BETWEEN ? AND ?;
 
 -- name: about_insert

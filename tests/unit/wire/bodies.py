@@ -94,3 +94,20 @@ def to_json(message: ExportTraceServiceRequest) -> bytes:
                     if name in span:
                         span[name] = base64.b64decode(span[name]).hex()
     return json.dumps(document).encode()
+
+
+def varint(value: int, *, bytes_more: int = 0) -> bytes:
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    for _ in range(bytes_more):
+        encoded[-1] |= 0x80
+        encoded.append(0)
+    return bytes(encoded)
+
+
+def field(number: int, contents: bytes, *, bytes_more: int = 0) -> bytes:
+    """Of a message: one that has a length, in so many more bytes than needed."""
+    return varint(number << 3 | 2) + varint(len(contents), bytes_more=bytes_more) + contents

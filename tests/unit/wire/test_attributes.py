@@ -11,31 +11,28 @@ from spanmeter.usage.recognition import Recogniser
 from spanmeter.wire.attributes import AttributeReader, AttributeTokens
 from spanmeter.wire.messages import KeyValue
 from tests.unit.usage.test_forms import recogniser
-from tests.unit.wire.test_moulds import body_of_raw, taken, usual, varint
+from tests.unit.wire.bodies import field, varint
+from tests.unit.wire.test_moulds import body_of_raw, taken, usual
 
 KEYS = ("gen_ai.request.model", "tenant.id", "x" * 127, "y" * 128, "z" * 300)
 OTHERS = ("gen_ai.request.mode", "http.url", "", "w" * 127, "w" * 128, "v" * 300)
 
 
-def field(tag: int, contents: bytes) -> bytes:
-    return bytes((tag,)) + varint(len(contents)) + contents
-
-
 TEXTS = st.sampled_from(("", "a", "gpt-4o", "t" * 120, "t" * 130, "t" * 20_000)).map(str.encode)
 VALUES = st.one_of(
-    TEXTS.map(lambda text: field(0x0A, text)),
+    TEXTS.map(lambda text: field(1, text)),
     st.integers(0, 2**40).map(lambda number: b"\x18" + varint(number)),
-    st.lists(TEXTS, max_size=2).map(lambda texts: b"".join(field(0x0A, text) for text in texts)),
+    st.lists(TEXTS, max_size=2).map(lambda texts: b"".join(field(1, text) for text in texts)),
     st.binary(max_size=6),
 )
 FIELDS = st.one_of(
-    st.sampled_from((*KEYS, *OTHERS)).map(lambda key: field(0x0A, key.encode())),
-    VALUES.map(lambda value: field(0x12, value)),
+    st.sampled_from((*KEYS, *OTHERS)).map(lambda key: field(1, key.encode())),
+    VALUES.map(lambda value: field(2, value)),
     st.integers(0, 300).map(lambda number: b"\x18" + varint(number)),
-    TEXTS.map(lambda text: field(0x22, text)),
+    TEXTS.map(lambda text: field(4, text)),
 )
 USUAL = st.tuples(st.sampled_from((*KEYS, *OTHERS)), VALUES).map(
-    lambda pair: field(0x0A, pair[0].encode()) + field(0x12, pair[1])
+    lambda pair: field(1, pair[0].encode()) + field(2, pair[1])
 )
 ATTRIBUTES = st.one_of(USUAL, st.lists(FIELDS, max_size=4).map(b"".join), st.binary(max_size=12))
 
@@ -70,9 +67,7 @@ def test_a_key_is_the_last_there_is(key_value: bytes) -> None:
 
 OWN = tuple(one.key for one in usual(1).attributes)
 ODD = st.lists(
-    st.one_of(
-        st.sampled_from(OWN).map(lambda key: field(0x0A, key.encode())), VALUES.map(lambda value: field(0x12, value))
-    ),
+    st.one_of(st.sampled_from(OWN).map(lambda key: field(1, key.encode())), VALUES.map(lambda value: field(2, value))),
     min_size=1,
     max_size=4,
 ).map(b"".join)

@@ -11,8 +11,7 @@ from spanmeter.settings import load
 from spanmeter.usage.span import Vocabulary
 from spanmeter.wire.encoded import sift
 from spanmeter.wire.interest import interest_of
-from tests.unit.wire.bodies import VOCABULARY
-from tests.unit.wire.test_moulds import varint
+from tests.unit.wire.bodies import VOCABULARY, field
 
 KEYS = ("t", "id", "org", "Straße", "^]-", "x" * 200, "tenant.id", "gen_ai.system")
 OWN = Vocabulary(keys=frozenset(KEYS), markers=KEYS)
@@ -41,12 +40,8 @@ def attribute(
     key: bytes, value: bytes, *, more: tuple[int, int, int] = (0, 0, 0), is_value_first: bool = False
 ) -> bytes:
     """With so many more bytes than needed for the lengths of the attribute, its key and its value."""
-    fields = [
-        b"\n" + varint(len(key), bytes_more=more[1]) + key,
-        b"\x12" + varint(len(value), bytes_more=more[2]) + value,
-    ]
-    joined = b"".join(fields[::-1] if is_value_first else fields)
-    return b"J" + varint(len(joined), bytes_more=more[0]) + joined
+    fields = [field(1, key, bytes_more=more[1]), field(2, value, bytes_more=more[2])]
+    return field(9, b"".join(fields[::-1] if is_value_first else fields), bytes_more=more[0])
 
 
 @settings(deadline=None, max_examples=1_000)

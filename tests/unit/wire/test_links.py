@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from spanmeter.usage.span import pack_link
 from spanmeter.wire.links import pack_links
 from spanmeter.wire.request import Rejections, id_fault
-from tests.unit.wire.test_moulds import varint
+from tests.unit.wire.bodies import field
 
 Made = tuple[bytes, bytes, bytes, bytes]
 """A span, and its ids; the parent's may be empty."""
@@ -49,12 +49,8 @@ def made(
     trace_id: bytes, span_id: bytes, parent_id: bytes, *, name: str, state: str = "", order: Sequence[int] = ORDER
 ) -> Made:
     values = (trace_id, span_id, state.encode(), parent_id, name.encode())
-    fields = [_field(number, values[number - 1]) for number in order if values[number - 1]]
+    fields = [field(number, values[number - 1]) for number in order if values[number - 1]]
     return b"".join(fields), trace_id, span_id, parent_id
-
-
-def _field(number: int, value: bytes) -> bytes:
-    return varint(number << 3 | 2) + varint(len(value)) + value
 
 
 @settings(deadline=None, max_examples=300)

@@ -19,7 +19,7 @@ from spanmeter.wire.protobuf import decode_protobuf
 from spanmeter.wire.roles import MOST_FIXED_BYTES
 from spanmeter.wire.varint import Varints, read_varint, varint_at
 from tests.unit.usage.test_forms import recogniser
-from tests.unit.wire.bodies import add_span
+from tests.unit.wire.bodies import add_span, field, varint
 
 NEVER = 1_000_000_000
 ATTRIBUTES: dict[str, AttributeValue] = {
@@ -68,21 +68,8 @@ def body_of_raw(*spans: bytes) -> bytes:
     inner = body[body.index(b"\x12") :]  # scope_spans, of a length below 128
     scope = inner[2:]
     for span in spans:
-        scope += b"\x12" + varint(len(span)) + span
-    resource_spans = b"\x12" + varint(len(scope)) + scope
-    return b"\n" + varint(len(resource_spans)) + resource_spans
-
-
-def varint(value: int, *, bytes_more: int = 0) -> bytes:
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    for _ in range(bytes_more):
-        encoded[-1] |= 0x80
-        encoded.append(0)
-    return bytes(encoded)
+        scope += field(2, span)
+    return field(1, field(2, scope))
 
 
 def span_of(number: int, attributes: dict[str, AttributeValue], *, parent: bool = True) -> SpanMessage:
