@@ -8,6 +8,7 @@
     │   └── UnsupportedError     a content type or encoding that OTLP does not have
     ├── StoreError               the data folder cannot be used as it is now
     │   ├── StoreBusyError       another process holds what this one needs
+    │   │   └── ConflictError    it was decided without what is in the books by now: decide anew
     │   └── OverloadedError      more is waiting to be written than memory should hold; try again shortly
     ├── UsageError               a command was asked for something that does not exist
     └── BindingError             an application named a tenant or dimension that can be none (also a ValueError)
@@ -57,6 +58,10 @@ class StoreError(SpanmeterError):
 
 class StoreBusyError(StoreError):
     """Another process holds the lock that this one needs."""
+
+
+class ConflictError(StoreBusyError):
+    """The books have what was taken for new, or another version of what was changed. Nothing was written."""
 
 
 class OverloadedError(StoreError):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from spanmeter.errors import StoreBusyError
+from spanmeter.errors import ConflictError
 from spanmeter.store.ledger import Billed, Recorded, Settlement, Tally, TraceMemory
 from spanmeter.usage.call import TokenClass
 from spanmeter.usage.decision import Decision
@@ -97,11 +97,19 @@ def test_an_event_that_another_made_meanwhile_changes_nothing(rig: Rig) -> None:
         held=[parked(1)],
     )
     late.tally(*BILLED, Tally(spans=1))
-    with pytest.raises(StoreBusyError):
+    with pytest.raises(ConflictError):
         settle(rig, late)
     rig.restart()
     assert rig.bodies() == [b"b1"]
     assert (rig.tallies(), rig.held(), dict(rig.ledger.memories([trace_id(1)]))) == ({}, set(), {})
+
+
+def test_a_call_has_its_events_from_one_settlement(rig: Rig) -> None:
+    settle(rig, Settlement(events=[event("a-input")], bodies=[b"a1"]))
+    with pytest.raises(ConflictError):
+        settle(rig, Settlement(events=[event("a-output"), event("b-output")], bodies=[b"a2", b"b"]))
+    settle(rig, Settlement(events=[event("a-output", source="other")], bodies=[b"other"]))
+    assert rig.bodies() == [b"a1", b"other"]
 
 
 def test_a_trace_that_another_decided_meanwhile_changes_nothing(rig: Rig) -> None:
@@ -109,7 +117,7 @@ def test_a_trace_that_another_decided_meanwhile_changes_nothing(rig: Rig) -> Non
     settle(rig, Settlement(memories={trace_id(1): theirs}))
     for version in (0, 2):
         late = Settlement(events=[event("a")], bodies=[b"a"], memories={trace_id(1): replace(mine, version=version)})
-        with pytest.raises(StoreBusyError):
+        with pytest.raises(ConflictError):
             settle(rig, late)
     assert rig.bodies() == []
     stored = rig.ledger.memories([trace_id(1)])[trace_id(1)]

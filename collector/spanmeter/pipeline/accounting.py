@@ -47,31 +47,32 @@ def settle_traces(
     rules: Rules,
     recent: RecentCalls | None = None,
     oldest_row: int = 0,
+    presume_new: bool = False,
 ) -> Settlement:
     """Decide traces together with what is remembered of them, and account for every span that arrived.
 
     Spans of journal rows that a trace's memory has accounted for already are passed over, so that a row may be read
-    again after a restart; rows before `oldest_row` are gone, and need not be remembered. Nothing is stored: that is the
-    ledger's `settle`. Raises AssertionError if received spans and outcomes would not balance: better to stop than to
-    lose money in silence.
+    again after a restart; rows before `oldest_row` are gone, and need not be remembered. With `presume_new` the books
+    are not asked about plain calls and their traces: they refuse the settlement where they have them. Nothing is
+    stored: that is the ledger's `settle`. Raises AssertionError if received spans and outcomes would not balance:
+    better to stop than to lose money in silence.
     """
     settlement = Settlement()
-    memories = ledger.memories(gathered.keys())
     round_ = _Round(ledger, settlement, rules)
-    shapes = PlainShapes(rules.decisions)
+    call_of = PlainShapes(rules.decisions).call_of
+    calls = {trace_id: call_of(new.arrivals, new.links) for trace_id, new in gathered.items()}
+    memories = ledger.memories([one for one, call in calls.items() if call is None or not presume_new])
     plain: list[PlainCall] = []
-    for trace_id, new in gathered.items():
-        memory = memories.get(trace_id)
-        call = shapes.call_of(new.arrivals, new.links) if memory is None else None
-        if call is not None:
+    for trace_id, call in calls.items():
+        if call is not None and trace_id not in memories:
             plain.append(call)
         else:
-            round_.open(trace_id, new, memory, oldest_row=oldest_row)
+            round_.open(trace_id, gathered[trace_id], memories.get(trace_id), oldest_row=oldest_row)
     if recent is not None:
         plain, entangled = without_twins(plain, recent)
         round_.open_all(entangled, gathered)
         round_.look_back(recent)
-    plain, entangled = told_apart(plain, round_.looks(), ledger, source=rules.events.source)
+    plain, entangled = told_apart(plain, round_.looks(), ledger, source=rules.events.source, presume_new=presume_new)
     round_.open_all(entangled, gathered)
     bill(plain, settlement, rules.events)
     round_.decide()

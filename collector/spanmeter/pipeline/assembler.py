@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from operator import itemgetter
 
 from spanmeter.clock import CautiousClock, Clock
-from spanmeter.errors import StoreError
+from spanmeter.errors import ConflictError, StoreError
 from spanmeter.pipeline.accounting import Gathered, Rules, settle_traces
+from spanmeter.pipeline.presumption import Presumption
 from spanmeter.pipeline.recent import RecentCalls
 from spanmeter.pipeline.waiting import Waiting
 from spanmeter.store.journal import Journal, trace_key
-from spanmeter.store.ledger import Ledger, TraceMemory
+from spanmeter.store.ledger import Ledger, Settlement, TraceMemory
 from spanmeter.usage.outcome import Outcome
 from spanmeter.usage.packing import packed
 from spanmeter.usage.trace import is_settled, unpack_links
@@ -77,6 +78,7 @@ class Assembler:
         self._put_off: list[tuple[int, int, bool]] = []  # a heap: until when, and what was due
         self._forgot_ns = 0
         self._caught_up = False
+        self._presumption = Presumption()
         self._recent = RecentCalls(2 * max_ns)
         for memory in ledger.recent_memories(since_ns=clock.now_ns() - 2 * max_ns):
             facts = packed(memory.facts)
@@ -238,13 +240,35 @@ class Assembler:
             finally:  # where the store fails, each half is put back
                 self._settle_or_halve({one: found[one] for one in traces[half:]}, due, now_ns)
 
+    def _decided(self, found: Mapping[bytes, Gathered]) -> Settlement:
+        """Decide these, and store it."""
+        presumption = self._presumption
+        if presumption.make():
+            try:
+                settlement = self._stored(found, presume_new=True)
+            except ConflictError:
+                presumption.refuted()
+            else:
+                presumption.confirmed()
+                return settlement
+        return self._stored(found, presume_new=False)
+
+    def _stored(self, found: Mapping[bytes, Gathered], *, presume_new: bool) -> Settlement:
+        settlement = settle_traces(
+            found,
+            self._ledger,
+            rules=self._rules,
+            recent=self._recent,
+            oldest_row=self._waiting.oldest_row,
+            presume_new=presume_new,
+        )
+        self._ledger.settle(settlement, now_ns=self._clock.now_ns(), deliver=self._deliver)
+        return settlement
+
     def _settle(self, found: Mapping[bytes, Gathered], now_ns: int) -> None:
         waiting = self._waiting
-        settlement = settle_traces(
-            found, self._ledger, rules=self._rules, recent=self._recent, oldest_row=waiting.oldest_row
-        )
+        settlement = self._decided(found)
         keys = [trace_key(trace_id) for trace_id in found]
-        self._ledger.settle(settlement, now_ns=self._clock.now_ns(), deliver=self._deliver)
         arrivals = itertools.chain.from_iterable([trace.arrivals for trace in found.values()])
         self._recent.add(map(itemgetter(1, 2), arrivals), now_ns=now_ns)
         waiting.decided(keys)

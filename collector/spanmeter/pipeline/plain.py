@@ -66,13 +66,15 @@ def event_forms(shape: SpanFacts, rules: EventRules) -> Sequence[EventForm]:
 
 
 def told_apart(
-    calls: Sequence[PlainCall], others: Sequence[Look], ledger: Ledger, *, source: str
+    calls: Sequence[PlainCall], others: Sequence[Look], ledger: Ledger, *, source: str, presume_new: bool
 ) -> tuple[list[PlainCall], list[PlainCall]]:
-    """Those that are plain indeed, and those that share something with another one, with `others` or with the books."""
+    """Those that are plain indeed, and those that share something with another one, with `others` or with the books.
+    With `presume_new` the books are asked only about calls of which they have no event that they could refuse."""
     unlike = unlike_others(calls, others)
     apart, entangled = list(compress(calls, unlike)), list(compress(calls, map(not_, unlike)))
     identities = {call.identity for call in apart}
-    known = {found.rpartition("-")[0] for found in ledger.billed(source, identities)}
+    asked = {call.identity for call in apart if not any(call.counts)} if presume_new else identities
+    known = {found.rpartition("-")[0] for found in ledger.billed(source, asked)}
     known.update(held.identity for held in ledger.parked_with(identities))
     if known:
         entangled += [call for call in apart if call.identity in known]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from spanmeter.errors import StoreBusyError
+from spanmeter.errors import ConflictError
 from spanmeter.store.database import Database
 from spanmeter.store.events import write_events
 from spanmeter.store.keys import HASH_BYTES, KEY_BYTES, keys_of_event
@@ -49,7 +49,7 @@ class CorrectionRow:
 
 
 class CorrectionBook(Protocol):
-    """`add` is atomic and durable on return; it raises `StoreBusyError`, and changes nothing, if another process made
+    """`add` is atomic and durable on return; it raises `ConflictError`, and changes nothing, if another process made
     the correction of the same number meanwhile."""
 
     def find(self, event_id: str) -> Sequence[Correctable]: ...
@@ -89,7 +89,7 @@ class SqliteCorrectionBook:
         with self._database.transaction() as transaction:
             made = write_events(transaction, [event], [body], now_ns=now_ns, deliver=corrected.where != "local")
             if made is None:
-                raise StoreBusyError(f"{event.id} was made by another process at the same time")
+                raise ConflictError(f"{event.id} was made by another process at the same time")
             transaction.execute("correction_insert", made[0], corrected.seq, corrected.corrections + 1, reason)
 
     def all(self) -> Sequence[CorrectionRow]:

@@ -1,7 +1,6 @@
 """New events into the ledger: each once, under its source and id."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from spanmeter.store.filing import file_keys
@@ -16,8 +15,6 @@ _DAY_NS = 86_400_000_000_000
 
 PlainEvent = tuple[PlainCall, UsageEvent, int]
 """Of a call, with an event of another one that differs in what is the call's own, and the tokens."""
-KeysBySource = Mapping[str, Mapping[str, bytes]]
-"""What `key_of_call` makes of sources and identities."""
 _new = tuple.__new__
 
 
@@ -28,8 +25,8 @@ def plain_event(call: PlainCall, like: UsageEvent, tokens: int) -> UsageEvent:
 
 
 class _Kind(NamedTuple):
-    """What is alike in the events that are like one: see `EventForm` in `spanmeter.pipeline.plain`. `keys` are those of
-    its source, `days` the number and tokens by day and subject."""
+    """What is alike in the events that are like one, see `EventForm` in `spanmeter.pipeline.plain`; `days` has their
+    number and tokens by day and subject."""
 
     place: int
     about: int
@@ -37,7 +34,6 @@ class _Kind(NamedTuple):
     suffix: str
     source: str
     model: str
-    keys: Mapping[str, bytes]
     days: dict[int, dict[str, list[int]]]
 
 
@@ -70,7 +66,7 @@ class _NewEvents:
             self.parts.append((seq + place, seq, token_class.value, event_id[len(named) :], tokens, body))
             self._count(time_ns // _DAY_NS, subject, model, token_class.value, 1, tokens)
 
-    def add_plain(self, events: Iterable[tuple[PlainEvent, bytes]], keys: KeysBySource) -> None:
+    def add_plain(self, events: Iterable[tuple[PlainEvent, bytes]]) -> None:
         """Those of a call stand together."""
         kinds: dict[int, _Kind] = {}  # by the `id` of the event that they are like
         add_call, add_part = self.calls.append, self.parts.append
@@ -79,14 +75,13 @@ class _NewEvents:
         for (call, like, tokens), body in events:
             kind = kinds.get(id(like))
             if kind is None:
-                kind = kinds[id(like)] = self._kind(like, keys)
-            place, about, word, suffix, source, _, known, days = kind
+                kind = kinds[id(like)] = self._kind(like)
+            place, about, word, suffix, source, _, days = kind
             if call is not last:
                 last, subject, identity, time_ns = call, call.tenant, call.identity, call.row[6]
                 day, seq = time_ns // _DAY_NS, next_
                 next_ += SPACING
-                key = known.get(identity) or key_of_call(source, identity)
-                add_call((seq, key, identity, about, subject, time_ns, now_ns))
+                add_call((seq, key_of_call(source, identity), identity, about, subject, time_ns, now_ns))
             add_part((seq + place, seq, word, suffix, tokens, body))
             of_day = days.get(day)
             if of_day is None:
@@ -103,11 +98,11 @@ class _NewEvents:
                 for subject, (number, tokens) in of_day.items():
                     self._count(day, subject, kind.model, kind.word, number, tokens)
 
-    def _kind(self, like: UsageEvent, keys: KeysBySource) -> "_Kind":
+    def _kind(self, like: UsageEvent) -> "_Kind":
         suffix, source, _, _, _, _, _, model, provider, scope, _ = like
         word = suffix[1:]
         about = self._about(source, model, provider, scope)
-        return _Kind(PLACES[word], about, word, suffix, source, model, keys.get(source, {}), {})
+        return _Kind(PLACES[word], about, word, suffix, source, model, {})
 
     def _add_call(self, key: bytes, identity: str, about: int, subject: str, time_ns: int) -> int:
         seq, self.next = self.next, self.next + SPACING
@@ -133,16 +128,14 @@ def write_events(
     bodies: Sequence[bytes],
     *,
     plain: Sequence[PlainEvent] = (),
-    keys: KeysBySource = MappingProxyType({}),
     now_ns: int,
     deliver: bool,
 ) -> list[int] | None:
     """Store new events with the bytes that are sent, and count them in the sums by day; their numbers. `bodies` are
-    those of `plain` events and then of the others; `keys` are those of plain calls that are at hand.
-    `deliver`: into the outbox, otherwise they are marked as local only.
+    those of `plain` events and then of the others. `deliver`: into the outbox, otherwise they are marked as local only.
     None, and the transaction has to be given up, if one of their calls is there already."""
     new = _NewEvents(transaction, now_ns=now_ns)
-    new.add_plain(zip(plain, bodies, strict=False), keys)
+    new.add_plain(zip(plain, bodies, strict=False))
     new.add(zip(events, bodies[len(plain) :], strict=True))
     transaction.execute_many("call_insert", new.calls)
     if transaction.execute("call_keys_write", new.first).rowcount != len(new.calls):

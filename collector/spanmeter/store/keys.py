@@ -5,7 +5,6 @@ The identity comes first, so that what is asked for by id alone lies together.
 
 import functools
 import hashlib
-from collections.abc import Iterable
 
 from spanmeter.usage.call import TokenClass
 
@@ -16,6 +15,9 @@ PLACES = {one.value: place for place, one in enumerate(TokenClass)}
 """Of the events of a call, by the last word of their ids."""
 
 
+_sha256 = hashlib.sha256
+
+
 def call_identity(event_id: str) -> str | None:
     """Of the call whose event has this id; None for an event that stands alone, as a correction does."""
     identity, _, word = event_id.rpartition("-")
@@ -23,13 +25,7 @@ def call_identity(event_id: str) -> str | None:
 
 
 def key_of_call(source: str, identity: str) -> bytes:
-    return keys_of_calls(source, (identity,))[identity]
-
-
-def keys_of_calls(source: str, identities: Iterable[str]) -> dict[str, bytes]:
-    """Of each its key, by identity: in one go, since every call that is billed has one made."""
-    hash_, end = hashlib.sha256, _source_key(source)
-    return {identity: hash_(identity.encode()).digest()[:HASH_BYTES] + end for identity in identities}
+    return _sha256(identity.encode()).digest()[:HASH_BYTES] + _source_key(source)
 
 
 def key_alone(source: str, event_id: str) -> bytes:

@@ -8,11 +8,11 @@ from typing import Protocol
 
 import msgspec
 
-from spanmeter.errors import StoreBusyError
+from spanmeter.errors import ConflictError
 from spanmeter.store.database import Database
-from spanmeter.store.events import KeysBySource, plain_event, write_events
 from spanmeter.store.events import PlainEvent as PlainEvent  # noqa: PLC0414 - of this border, too
-from spanmeter.store.keys import keys_of_calls
+from spanmeter.store.events import plain_event, write_events
+from spanmeter.store.keys import key_of_call
 from spanmeter.store.memory import Recorded as Recorded  # noqa: PLC0414 - it is of this border
 from spanmeter.store.memory import TraceMemory as TraceMemory  # noqa: PLC0414
 from spanmeter.store.memory import memory_of, read_memories, write_memories
@@ -105,8 +105,9 @@ class Settlement:
 
 
 class Ledger(Protocol):
-    """The books. `settle` is atomic and durable on return. It raises `StoreBusyError`, and changes nothing, if another
-    process has changed one of the traces, or made one of the events, since this one read them: then decide anew."""
+    """The books. `settle` is atomic and durable on return. It raises `ConflictError`, and changes nothing, if one of
+    the traces has another version than its memory says (0 if it is new), or one of the calls has events: another
+    process wrote them since this one asked, or it did not ask. Then decide anew."""
 
     def memories(self, trace_ids: Collection[bytes]) -> Mapping[bytes, TraceMemory]: ...
 
@@ -133,7 +134,6 @@ class SqliteLedger:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._keys: KeysBySource = {}  # of the calls that were asked for last, which are often settled next
 
     def memories(self, trace_ids: Collection[bytes]) -> Mapping[bytes, TraceMemory]:
         rows = self._database.execute_in_turn("memory_read", ids=b"".join(sorted(trace_ids)))
@@ -147,9 +147,8 @@ class SqliteLedger:
         """The events of these calls, of whatever token class, by event id."""
         if not identities:
             return {}
-        keys = keys_of_calls(source, identities)
-        self._keys = {source: keys}
-        rows = self._database.execute_in_turn("call_tokens", keys=b"".join(sorted(keys.values())))
+        keys = b"".join(sorted(key_of_call(source, identity) for identity in identities))
+        rows = self._database.execute_in_turn("call_tokens", keys=keys)
         return {event_id: Billed(tokens=tokens, scope=scope) for event_id, tokens, scope in rows}
 
     def parked_with(self, identities: Collection[str]) -> Sequence[Decision]:
@@ -181,7 +180,6 @@ class SqliteLedger:
                 settlement.events,
                 settlement.bodies,
                 plain=settlement.plain_events,
-                keys=self._keys,
                 now_ns=now_ns,
                 deliver=deliver,
             )
@@ -204,7 +202,7 @@ class SqliteLedger:
                 transaction, settlement.memories, plain=settlement.plain.values(), now_ns=now_ns
             )
             if made is None or not remembered:
-                raise StoreBusyError("another process decided on the same traces at the same time; decided anew")
+                raise ConflictError("what was decided on is in the books, or is another by now; decided anew")
 
     def forget(self, *, before_ns: int) -> bool:
         """Forget traces decided before that time, some thousands at a call, so that the transaction stays short; true

@@ -7,6 +7,7 @@ from unittest.mock import patch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from spanmeter.errors import ConflictError
 from spanmeter.pipeline.accounting import Gathered, Rules, settle_traces
 from spanmeter.pipeline.recent import RecentCalls
 from spanmeter.store.ledger import Settlement
@@ -15,7 +16,7 @@ from spanmeter.usage.decision import DecisionRules
 from spanmeter.usage.event import EventRules
 from spanmeter.usage.identity import response_identity
 from spanmeter.usage.plain import PlainShapes
-from tests.spans import NOW_NS, arrival, facts, llm_call, parent_id, span_id, trace_id
+from tests.spans import NOW_NS, SPECIFIC_ID, arrival, facts, llm_call, parent_id, span_id, trace_id
 from tests.unit.store.books import MemoryBooks
 
 ODD_ID = "chatcmpl/AAAAbbbbCCCC1111"
@@ -85,6 +86,8 @@ RULES = st.builds(
         DecisionRules, default_subject=st.sampled_from(["", "", "house"]), bill_estimates=st.booleans()
     ),
 )
+SPECIFIC = llm_call(response_id=SPECIFIC_ID)
+WITHOUT_TOKENS = llm_call(0, 0, response_id=SPECIFIC_ID)
 Link = tuple[int, int, int]
 Round = tuple[Sequence[SpanFacts], Sequence[Link]]
 ROUNDS = st.lists(
@@ -108,8 +111,9 @@ def told(settlement: Settlement) -> list[Any]:
     ]
 
 
-def settled(rounds: Sequence[Round], rules: Rules) -> tuple[list[Any], int]:
-    """What each round came to, and how many calls were plain."""
+def settled(rounds: Sequence[Round], rules: Rules, *, presume_new: bool = False) -> tuple[list[Any], int]:
+    """What each round came to, and how many calls were plain. With `presume_new` the books are asked only where they
+    refuse a round."""
     books, recent = MemoryBooks(), RecentCalls(1 << 62)
     rounds_told, plain = [], 0
     for row, (some, links) in enumerate(rounds, start=1):
@@ -119,8 +123,13 @@ def settled(rounds: Sequence[Round], rules: Rules) -> tuple[list[Any], int]:
         for trace, number, parent in links:
             if trace_id(trace) in gathered:
                 gathered[trace_id(trace)].links[span_id(number)] = parent_id(parent)
-        settlement = settle_traces(gathered, books, rules=rules, recent=recent)
-        books.settle(settlement, now_ns=row, deliver=True)
+        try:
+            settlement = settle_traces(gathered, books, rules=rules, recent=recent, presume_new=presume_new)
+            books.settle(settlement, now_ns=row, deliver=True)
+        except ConflictError:
+            assert presume_new
+            settlement = settle_traces(gathered, books, rules=rules, recent=recent)
+            books.settle(settlement, now_ns=row, deliver=True)
         recent.add((one[1:] for trace in gathered.values() for one in trace.arrivals), now_ns=row)
         rounds_told.append(told(settlement))
         plain += len(settlement.plain)
@@ -139,6 +148,21 @@ def without_plain(make: Callable[[], tuple[list[Any], int]]) -> list[Any]:
 def test_as_all_others(rounds: list[Round], rules: Rules) -> None:
     found, _ = settled(rounds, rules)
     assert found == without_plain(lambda: settled(rounds, rules))
+
+
+@given(ROUNDS, RULES)
+@example([([facts(1, tenant="acme")], []), ([facts(2, tenant="acme")], [])], Rules())
+@example([([facts(trace=trace, tenant="acme", call=SPECIFIC)], []) for trace in (1, 2)], Rules())
+@example(
+    [
+        ([facts(trace=1, tenant="acme", call=SPECIFIC)], []),
+        ([facts(trace=2, tenant="acme", call=WITHOUT_TOKENS)], []),
+    ],
+    Rules(),
+)
+@example([([facts(trace=2, call=SPECIFIC)], []), ([facts(trace=1, tenant="acme", call=SPECIFIC)], [])], Rules())
+def test_what_the_books_refuse_is_decided_as_if_they_had_been_asked(rounds: list[Round], rules: Rules) -> None:
+    assert settled(rounds, rules, presume_new=True) == settled(rounds, rules)
 
 
 def test_most_calls_are_plain() -> None:

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from spanmeter.errors import StoreBusyError, StoreError
+from spanmeter.errors import ConflictError, StoreError
 from spanmeter.pipeline.accounting import Rules
 from spanmeter.pipeline.assembler import Assembler
 from spanmeter.store.journal import JournalEntry, JournalRow, RowTraces, row_of, row_traces
+from spanmeter.store.keys import call_identity
 from spanmeter.store.ledger import Billed, Settlement, Tally, TraceMemory
 from spanmeter.testing.clock import ManualClock
 from spanmeter.usage.call import TokenClass
@@ -89,10 +90,10 @@ class MemoryBooks:
         made = list(zip(settlement.all_events(), settlement.bodies, strict=True))
         memories = dict(settlement.all_memories())
         stored = {trace_id: memory.version for trace_id, memory in self.memories(memories).items()}
-        if any((event.id, event.source) in self.events for event, _ in made) or any(
+        if any(self._has(event) for event, _ in made) or any(
             stored.get(trace_id, memory.version) != memory.version for trace_id, memory in memories.items()
         ):
-            raise StoreBusyError("decided meanwhile by another")
+            raise ConflictError("decided meanwhile by another")
         for event, body in made:
             self.events[event.id, event.source] = event
             self.bodies.append(body)
@@ -124,6 +125,10 @@ class MemoryBooks:
     def spans(self) -> dict[tuple[Outcome, Reason], int]:
         """Spans by outcome, those without any left out."""
         return {what: amount.spans for what, amount in self.tallies.items() if amount.spans}
+
+    def _has(self, event: UsageEvent) -> bool:
+        identity = call_identity(event.id)
+        return (event.id, event.source) in self.events or bool(identity and self.billed(event.source, [identity]))
 
     def _fail(self) -> None:
         if self.broken is not None:
