@@ -15,7 +15,14 @@ from tests.unit.wire.bodies import set_attributes
 TAG = b"%bench"
 TENANT_TAG = b"%group"
 _DIGITS = (string.digits + string.ascii_lowercase).encode()
-_START_NS = 1_767_225_600_000_000_000
+TICK_TAG = b"%now"
+"""In place of the upper half of each start and end. The lower half counts 4.3 seconds."""
+REQUESTS_A_TICK = 64
+"""So time goes on with the requests, as it does where spans are sent when they end: at 10,000 spans a second in
+requests of 512, nearly as fast as it is."""
+_TICK_BITS = 32
+_FIRST_TICK = 1_767_225_600_000_000_000 >> _TICK_BITS
+_UNTIMED_NS = int.from_bytes(TICK_TAG, "little") << _TICK_BITS
 _TENANTS_OF_A_REQUEST = 500
 """At most. Where there are more, requests take turns."""
 _SPANS_OF_A_TRACE = 20
@@ -42,20 +49,28 @@ class Load:
 class Template:
     """A request's bytes, cut at everything that makes it differ from the one before: a tag in every trace id, span id,
     parent span id and response id. To join them again costs a twentieth of writing to each place. The names of tenants
-    have a tag of their own, of which there are so many `groups`."""
+    have a tag of their own, of which there are so many `groups`, and so have the times."""
 
     def __init__(self, body: bytes, *, groups: int = 1) -> None:
         self.groups = groups
         self.body = body
-        self._pieces = self._of_group(0)
+        self._cut = (0, 0), self._pieces(0, 0)
 
-    def _of_group(self, group: int) -> list[bytes]:
-        return self.body.replace(TENANT_TAG, tag_of(group)).split(TAG)
+    def timed(self, tick: int) -> bytes:
+        """The body with its other tags."""
+        return self.body.replace(TICK_TAG, (_FIRST_TICK + tick).to_bytes(4, "little"))
 
     def request(self, number: int) -> bytes:
         """The body with a tag of its own for each `number`: no span of it was ever sent before."""
-        pieces = self._pieces if self.groups == 1 else self._of_group(number % self.groups)
+        asked = number // REQUESTS_A_TICK, number % self.groups
+        cut, pieces = self._cut
+        if cut != asked:
+            pieces = self._pieces(*asked)
+            self._cut = asked, pieces
         return tag_of(number).join(pieces)
+
+    def _pieces(self, tick: int, group: int) -> list[bytes]:
+        return self.timed(tick).replace(TENANT_TAG, tag_of(group)).split(TAG)
 
 
 def template_of(load: Load, *, seed: int) -> Template:
@@ -94,7 +109,7 @@ def template_of(load: Load, *, seed: int) -> Template:
 def _add(
     scope: ScopeSpans, dice: random.Random, *, trace: int, number: int, parent: int | None, load: Load
 ) -> SpanMessage:
-    start_ns = _START_NS + number * 1_000_000
+    start_ns = _UNTIMED_NS + number * 50_000
     is_llm = scope.scope.name.endswith("openai_v2")
     provider, requested, answered = dice.choice(_MODELS)
     span = scope.spans.add(
@@ -105,7 +120,7 @@ def _add(
         name=f"chat {requested}" if is_llm else dice.choice(("GET /v1/orders/{id}", "SELECT orders", "HGETALL")),
         kind=SpanMessage.SPAN_KIND_CLIENT,
         start_time_unix_nano=start_ns,
-        end_time_unix_nano=start_ns + dice.randrange(10**8, 10**10),
+        end_time_unix_nano=start_ns + dice.randrange(10**8, 38 * 10**8),
     )
     set_attributes(span.attributes, _llm(dice, provider, requested, answered, load) if is_llm else _other(dice))
     return span

@@ -67,10 +67,10 @@ def _field(number: int, contents: bytes) -> bytes:
 
 
 class _JsonTemplate:
-    """As `Template`; ids are in hexadecimal here, and so is their tag."""
+    """As `Template`, but that time stands still; ids are in hexadecimal here, and so is their tag."""
 
     def __init__(self, template: Template) -> None:
-        text = to_json(ExportTraceServiceRequest.FromString(template.body))
+        text = to_json(ExportTraceServiceRequest.FromString(template.timed(0)))
         self._groups = template.groups
         self._parts = [[part.split(TAG) for part in one.split(TAG.hex().encode())] for one in text.split(TENANT_TAG)]
 

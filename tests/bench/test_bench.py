@@ -3,7 +3,7 @@
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from spanmeter.usage.recognition import Recogniser
-from tests.bench.loads import Load, template_of
+from tests.bench.loads import REQUESTS_A_TICK, Load, template_of
 from tests.unit.wire.bodies import decode_protobuf
 
 RECOGNISER = Recogniser(tenant_attributes=("tenant.id",))
@@ -19,6 +19,19 @@ def test_no_span_and_no_response_is_sent_twice() -> None:
         spans |= {(one.trace_id, one.span_id) for one in facts}
         responses |= {one.call.response_id for one in facts if one.call is not None}
     assert len(spans) == len(responses) == 250
+
+
+def test_time_goes_on_with_the_requests() -> None:
+    template = template_of(Load(name="", spans=8_192), seed=1)
+    ends = []
+    for number in (0, 1, REQUESTS_A_TICK, 900 * REQUESTS_A_TICK):
+        spans = decode_protobuf(template.request(number), RECOGNISER.vocabulary()).spans
+        assert all(0 < span.end_ns - span.start_ns < 4 * 10**9 for span in spans)
+        ends.append([span.end_ns for span in spans])
+    first, same, next_, later = ends
+    assert first == same and [(a + 2**32) for a in first] == next_
+    assert 3_600 < (later[0] - first[0]) / 1e9 < 4_000
+    assert 1_767_225_590 < min(first) / 1e9 < 1_767_225_600
 
 
 def test_the_mix_has_five_percent_of_calls_whose_parents_are_sent_too() -> None:
