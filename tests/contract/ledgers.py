@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from spanmeter.store.database import Database
-from spanmeter.store.filing import A_SHARE, SHARES, file_keys
+from spanmeter.store.filing import A_SHARE, FEWEST_SHARES, file_keys
 from spanmeter.store.journal import Journal, SqliteJournal
 from spanmeter.store.ledger import Ledger, SqliteLedger, Tally
 from spanmeter.usage.outcome import Outcome, Reason
@@ -104,7 +104,7 @@ class FiledRig(SqliteRig):
     def ledger(self) -> Ledger:
         with self.database.transaction() as transaction:
             for of in ("call", "trace"):
-                file_keys(transaction, of, 0, SHARES * A_SHARE)
+                file_keys(transaction, of, 0, FEWEST_SHARES * A_SHARE)
         return super().ledger
 
 

@@ -59,12 +59,12 @@ def settled_rounds(database: Database, number: int, *, seed: int) -> list[Settle
 
 
 def test_what_is_new_is_filed_in_turn(database: Database) -> None:
-    rounds = settled_rounds(database, 3 * filing.SHARES, seed=1)
+    rounds = settled_rounds(database, 3 * filing.FEWEST_SHARES, seed=1)
     made = len(rounds) * A_ROUND
     for of in ("call", "trace"):
         young, old = indexed(database, of)
         assert young + old == made
-        assert 0 < young <= filing.SHARES * A_SHARE + A_ROUND  # a share is filed once in so many
+        assert 0 < young <= filing.FEWEST_SHARES * A_SHARE + A_ROUND  # a share is filed once in so many
     ledger = SqliteLedger(database)
     identities = [event.id.removesuffix("-input") for settlement in rounds for event in settlement.events]
     assert len(ledger.billed("spanmeter", identities)) == made
@@ -72,8 +72,22 @@ def test_what_is_new_is_filed_in_turn(database: Database) -> None:
     assert set(ledger.memories(traces)) == {*traces}
 
 
+def test_the_more_keys_the_more_shares(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [1, 96_000, 96_001, 384_001, 1_536_001, 10**9]
+    assert [filing.shares_of(number) for number in keys] == [8, 8, 16, 32, 64, 64]
+    assert all(256 % filing.shares_of(number) == 0 for number in keys)
+    monkeypatch.setattr(filing, "KEYS_A_SHARE", 1)
+    rounds = settled_rounds(database, 2 * filing.MOST_SHARES, seed=7)
+    made = len(rounds) * A_ROUND
+    assert (filing.shares_of(A_ROUND), filing.shares_of(made)) == (8, 32)
+    for of in ("call", "trace"):
+        young, old = indexed(database, of)
+        assert young + old == made
+        assert 0 < young <= 32 * A_SHARE + A_ROUND
+
+
 def test_what_was_filed_is_there_once_for_all(database: Database) -> None:
-    rounds = settled_rounds(database, 2 * filing.SHARES, seed=2)
+    rounds = settled_rounds(database, 2 * filing.FEWEST_SHARES, seed=2)
     before = indexed(database, "call"), indexed(database, "trace")
     for settlement in rounds:
         with pytest.raises(StoreBusyError):
@@ -86,15 +100,15 @@ def test_what_was_filed_is_there_once_for_all(database: Database) -> None:
 def test_a_key_in_both_indexes_is_never_filed_in_silence(database: Database) -> None:
     settle(database, a_round(random.Random(6)))
     with database.transaction() as transaction:
-        filing.file_keys(transaction, "call", 0, filing.SHARES * A_SHARE)
+        filing.file_keys(transaction, "call", 0, filing.FEWEST_SHARES * A_SHARE)
     with closing(sqlite3.connect(database.path)) as connection, connection:
         connection.execute("INSERT INTO call_young SELECT * FROM call_old LIMIT 1")
     with pytest.raises(StoreError, match="UNIQUE"), database.transaction() as transaction:
-        filing.file_keys(transaction, "call", 0, filing.SHARES * A_SHARE)
+        filing.file_keys(transaction, "call", 0, filing.FEWEST_SHARES * A_SHARE)
 
 
 def test_a_memory_that_was_filed_is_replaced(database: Database) -> None:
-    rounds = settled_rounds(database, filing.SHARES, seed=3)
+    rounds = settled_rounds(database, filing.FEWEST_SHARES, seed=3)
     ledger = SqliteLedger(database)
     for settlement in rounds:
         known = ledger.memories(settlement.memories)
@@ -106,22 +120,22 @@ def test_a_memory_that_was_filed_is_replaced(database: Database) -> None:
 
 
 def test_what_retention_lets_go_of_is_in_neither(database: Database) -> None:
-    rounds = settled_rounds(database, filing.SHARES, seed=4)
+    rounds = settled_rounds(database, filing.FEWEST_SHARES, seed=4)
     outbox = SqliteOutbox(database)
-    outbox.ack([event.seq for event in outbox.lease(100, 10**6)], at_ns=NOW_NS)
+    outbox.ack([event.seq for event in outbox.lease(30, 10**6)], at_ns=NOW_NS)
     retention = Retention(database, body_ns=DAY_NS, ledger_ns=DAY_NS)
     while retention.step(NOW_NS + 2 * DAY_NS):
         pass
     while SqliteLedger(database).forget(before_ns=NOW_NS + 1):
         pass
-    assert sum(indexed(database, "call")) == len(rounds) * A_ROUND - 100
+    assert sum(indexed(database, "call")) == len(rounds) * A_ROUND - 30
     assert sum(indexed(database, "trace")) == 0
 
 
 def test_a_round_of_any_size_files_each_share_once_at_most(database: Database) -> None:
     dice = random.Random(5)
     large = Settlement()
-    for _ in range(2 * filing.SHARES * A_SHARE):
+    for _ in range(2 * filing.FEWEST_SHARES * A_SHARE):
         large.events.append(usage_event(1)._replace(id=f"{dice.randbytes(8).hex()}-input"))
         large.bodies.append(b"{}")
     settle(database, large)

@@ -24,7 +24,7 @@ from spanmeter.usage.outcome import Outcome, Reason
 from spanmeter.usage.plain import PlainCall, unlike_others
 
 _encode = msgspec.json.Encoder().encode
-_by_start = itemgetter(5, 1, 2)  # of a row: start, trace, span
+_by_time = itemgetter(6, 1, 2)  # of a row: end, trace, span
 
 
 class EventForm(NamedTuple):
@@ -97,12 +97,12 @@ def without_twins(calls: Sequence[PlainCall], recent: RecentCalls) -> tuple[list
 
 
 def bill(calls: Iterable[PlainCall], settlement: Settlement, rules: EventRules) -> None:
-    """Each is billed by itself."""
+    """Each is billed by itself, in the order of the events' times, in which the books have an index of them."""
     known: dict[int, Sequence[EventForm]] = {}  # by the shape's `id`
     subjects: dict[str, str] = {}
     write, note, plain = settlement.bodies.append, settlement.plain_events.append, settlement.plain
     inputs = outputs = 0
-    for call in sorted(calls, key=lambda call: _by_start(call[1])):
+    for call in sorted(calls, key=lambda call: _by_time(call[1])):
         shape, row, tenant, identity, _, _, _ = call
         plain[row[1]] = call
         forms = known.get(id(shape))

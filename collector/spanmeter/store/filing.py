@@ -1,18 +1,19 @@
 """Keys of calls and ids of traces, which come at random, are filed: from an index of what is new into that of all.
 
-What is new is small enough to be at hand. Of `A_SHARE` that were numbered, one of `SHARES` parts of all keys is filed,
-in order, so that a page of the large index is written once for many of them, where each key alone would write one. Ids
-that all begin alike, as those made of 64 bits do, are of one part, and filed together when it has its turn.
+What is new is small enough to be at hand. Whenever `A_SHARE` were numbered, one part of all keys is filed, in order, so
+that a page of the large index is written once for many of them, where each key alone would write one. Ids that all
+begin alike, as those made of 64 bits do, are of one part, and filed together when it has its turn.
 """
 
 from collections.abc import Iterator
 
 from spanmeter.store.statements import Transaction
 
-SHARES = 32
-"""With fewer, more pages of the large index would be written for each; with more, what is new would be larger."""
 A_SHARE = 4_000
-_BYTES = 256 // SHARES
+FEWEST_SHARES, MOST_SHARES = 8, 64
+KEYS_A_SHARE = 1_500
+"""Times the square of the parts: the more there are, the larger is what is new, whose pages every round writes, and the
+fewer are the pages of the large index that a part has. So both cost the same, up to some five million keys."""
 _LONGEST = 20
 
 
@@ -25,7 +26,16 @@ def file_keys(transaction: Transaction, of: str, first: int, last: int) -> None:
 
 def _due(first: int, last: int) -> Iterator[tuple[bytes, bytes]]:
     """Of each part the lowest and the highest key."""
-    begun = first // A_SHARE
-    for share in range(begun, min(last // A_SHARE, begun + SHARES)):
-        low = share % SHARES * _BYTES
-        yield bytes([low]), bytes([low + _BYTES - 1]).ljust(_LONGEST, b"\xff")
+    begun, shares = first // A_SHARE, shares_of(first)
+    for share in range(begun, min(last // A_SHARE, begun + shares)):
+        bytes_ = 256 // shares
+        low = share % shares * bytes_
+        yield bytes([low]), bytes([low + bytes_ - 1]).ljust(_LONGEST, b"\xff")
+
+
+def shares_of(number: int) -> int:
+    """Into how many parts, where so many keys were numbered: a power of two, as parts begin with one byte."""
+    shares = FEWEST_SHARES
+    while shares < MOST_SHARES and KEYS_A_SHARE * shares**2 < number:
+        shares *= 2
+    return shares
