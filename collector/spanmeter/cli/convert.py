@@ -1,8 +1,12 @@
 """`convert`: recorded OTLP in, CloudEvents out."""
 
+import itertools
+from collections.abc import Iterator
 from typing import BinaryIO
 
 import click
+
+_LINES_AT_ONCE = 1_000
 
 
 @click.command()
@@ -52,11 +56,12 @@ def convert(files: tuple[str, ...], jobs: int, window: int, summary: str | None,
         click.echo("no FILE given, nothing to convert; - reads standard input", err=True)
     now_ns = time.time_ns()
     conversion = Conversion(configured_recogniser(settings), configured_rules(settings), now_ns, window)
+    output = _Output(sys.stdout.buffer)
     watched = Watched(
         files,
         sys.stderr,
         shown=not quiet and is_watched(sys.stderr) and not sys.stdout.isatty(),  # between events it could not be read
-        counts=lambda: (conversion.spans, conversion.events),
+        counts=lambda: (conversion.spans, output.events),
     )
     pieces = watched.through(piece for file in files for piece in read_pieces(file))
     jobs = jobs or usable_cores()
@@ -71,8 +76,7 @@ def convert(files: tuple[str, ...], jobs: int, window: int, summary: str | None,
         for settlement in settlements(conversion, entries):
             if summary not in (None, "-") and summary_file is None:
                 summary_file = _opened(summary)  # before anything is printed
-            if settlement.bodies:
-                write_all(sys.stdout.buffer, b"\n".join([*settlement.bodies, b""]))
+            output.write(settlement.all_bodies())
             watched.tell_now()
         sys.stdout.buffer.flush()
     outcomes = outcome_rows(conversion.tallies)
@@ -80,7 +84,7 @@ def convert(files: tuple[str, ...], jobs: int, window: int, summary: str | None,
         "requests": conversion.requests,
         "spans": conversion.spans,
         "llm_spans": conversion.llm_spans,
-        "events": conversion.events,
+        "events": output.events,
         "outcomes": outcomes,
     }
     if summary == "-":
@@ -91,7 +95,7 @@ def convert(files: tuple[str, ...], jobs: int, window: int, summary: str | None,
     if not quiet and summary != "-":
         click.echo(
             f"{conversion.requests} requests, {conversion.spans} spans, {conversion.llm_spans} LLM spans, "
-            f"{conversion.events} events",
+            f"{output.events} events",
             err=True,
         )
         print_table(
@@ -99,6 +103,19 @@ def convert(files: tuple[str, ...], jobs: int, window: int, summary: str | None,
             [list(row.values()) for row in outcomes],
             err=True,
         )
+
+
+class _Output:
+    """Lines, and how many `events` they were."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.events = 0
+
+    def write(self, bodies: Iterator[bytes]) -> None:
+        while some := [*itertools.islice(bodies, _LINES_AT_ONCE)]:
+            write_all(self._stream, b"\n".join([*some, b""]))
+            self.events += len(some)
 
 
 def write_all(stream: BinaryIO, text: bytes) -> None:

@@ -41,7 +41,6 @@ class Conversion:
     spans: int = 0
     llm_spans: int = 0
     rejected: int = 0
-    events: int = 0
     tallies: dict[tuple[Outcome, Reason], Tally] = field(default_factory=dict)
     _open: dict[bytes, Gathered] = field(default_factory=dict)  # those heard of last are last
     _facts_held: int = 0
@@ -130,7 +129,6 @@ class Conversion:
             self._books.settle(settlement, now_ns=self.now_ns, deliver=False)
             arrivals = itertools.chain.from_iterable([trace.arrivals for trace in wanted.values()])
             self._recent.add(map(_shape_and_row, arrivals), now_ns=self.now_ns)
-        self.events += len(settlement.bodies)
         for (outcome, reason), amount in settlement.tallies.items():
             self._count(outcome, reason, amount)
         return settlement

@@ -5,7 +5,7 @@ as any event is, and cut there.
 """
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import compress
 from operator import itemgetter, not_
@@ -14,9 +14,9 @@ from typing import NamedTuple
 import msgspec
 
 from spanmeter.pipeline.recent import RecentCalls
-from spanmeter.store.ledger import Ledger, Settlement, Tally
+from spanmeter.store.ledger import Ledger, PlainEvent, Settlement, Tally
 from spanmeter.usage.attribution import Attribution
-from spanmeter.usage.call import SpanFacts, TokenClass, Usage
+from spanmeter.usage.call import SpanFacts, Usage
 from spanmeter.usage.decision import Decision
 from spanmeter.usage.event import EventRules, UsageEvent, events, part_classes, rfc3339
 from spanmeter.usage.grouping import Look, call_of
@@ -38,7 +38,6 @@ class EventForm(NamedTuple):
     before_time: str
     before_tokens: str
     end: str
-    is_output: bool
     like: UsageEvent
 
 
@@ -59,9 +58,8 @@ def event_forms(shape: SpanFacts, rules: EventRules) -> Sequence[EventForm]:
         text = {**event.cloudevent(), "id": gap, "subject": gap, "time": gap, "data": {**event.data, "tokens": gap}}
         before_id, before_subject, before_time, before_tokens, end = _encode(text).decode().split("\0")
         first, *rest = [at for at, token_class in enumerate(billed_in) if token_class is event.token_class]
-        is_output = event.token_class in (TokenClass.OUTPUT, TokenClass.REASONING)
         around = f'{before_id}"', f'{event.id}"{before_subject}', f'{before_time}"', f'"{before_tokens}', end
-        forms.append(EventForm(first, rest, *around, is_output, event))
+        forms.append(EventForm(first, rest, *around, event))
     return forms
 
 
@@ -96,36 +94,44 @@ def without_twins(calls: Sequence[PlainCall], recent: RecentCalls) -> tuple[list
     return apart, entangled
 
 
+class PlainEvents:
+    """The events of plain calls, made anew whenever they are asked for, one at a time: those of a whole round are never
+    in memory."""
+
+    def __init__(self, calls: Sequence[PlainCall], rules: EventRules) -> None:
+        self._calls = calls
+        self._rules = rules
+
+    def __iter__(self) -> Iterator[PlainEvent]:
+        known: dict[int, Sequence[EventForm]] = {}  # by the shape's `id`
+        subjects: dict[str, str] = {}
+        for call in self._calls:
+            shape, row, tenant, identity, _, _, _ = call
+            forms = known.get(id(shape))
+            if forms is None:
+                forms = known[id(shape)] = event_forms(shape, self._rules)
+            subject = subjects.get(tenant)
+            if subject is None:
+                subject = subjects[tenant] = _encode(tenant).decode()
+            counts = row[9]
+            assert counts is not None
+            time = rfc3339(row[6])
+            for first, rest, before_id, before_subject, before_time, before_tokens, end, like in forms:
+                tokens = counts[first]
+                for at in rest:
+                    tokens += counts[at]
+                if tokens:
+                    named = f"{before_id}{identity}{before_subject}{subject}"
+                    yield call, like, tokens, f"{named}{before_time}{time}{before_tokens}{tokens}{end}".encode()
+
+
 def bill(calls: Iterable[PlainCall], settlement: Settlement, rules: EventRules) -> None:
     """Each is billed by itself, in the order of the events' times, in which the books have an index of them."""
-    known: dict[int, Sequence[EventForm]] = {}  # by the shape's `id`
-    subjects: dict[str, str] = {}
-    write, note, plain = settlement.bodies.append, settlement.plain_events.append, settlement.plain
-    inputs = outputs = 0
-    for call in sorted(calls, key=lambda call: _by_time(call[1])):
-        shape, row, tenant, identity, _, _, _ = call
-        plain[row[1]] = call
-        forms = known.get(id(shape))
-        if forms is None:
-            forms = known[id(shape)] = event_forms(shape, rules)
-        subject = subjects.get(tenant)
-        if subject is None:
-            subject = subjects[tenant] = _encode(tenant).decode()
-        counts = row[9]
-        assert counts is not None
-        time = rfc3339(row[6])
-        for first, rest, before_id, before_subject, before_time, before_tokens, end, is_output, like in forms:
-            tokens = counts[first]
-            for at in rest:
-                tokens += counts[at]
-            if tokens:
-                text = f"{before_id}{identity}{before_subject}{subject}{before_time}{time}{before_tokens}{tokens}{end}"
-                write(text.encode())
-                note((call, like, tokens))
-                if is_output:
-                    outputs += tokens
-                else:
-                    inputs += tokens
-    if plain:
-        amount = Tally(spans=len(plain), input_tokens=inputs, output_tokens=outputs)
-        settlement.tally(Outcome.BILLED, Reason.OWN_CALL, amount)
+    in_order = sorted(calls, key=lambda call: _by_time(call[1]))
+    if not in_order:
+        return
+    settlement.plain = {call[1][1]: call for call in in_order}
+    settlement.plain_events = PlainEvents(in_order, rules)
+    fresh, cache_read, cache_write, output, reasoning = map(sum, zip(*[call.counts for call in in_order], strict=True))
+    amount = Tally(spans=len(in_order), input_tokens=fresh + cache_read + cache_write, output_tokens=output + reasoning)
+    settlement.tally(Outcome.BILLED, Reason.OWN_CALL, amount)

@@ -87,10 +87,10 @@ class SqliteCorrectionBook:
 
     def add(self, corrected: Correctable, event: UsageEvent, body: bytes, *, reason: str, now_ns: int) -> None:
         with self._database.transaction() as transaction:
-            made = write_events(transaction, [event], [body], now_ns=now_ns, deliver=corrected.where != "local")
-            if made is None:
+            number = write_events(transaction, [event], [body], now_ns=now_ns, deliver=corrected.where != "local")
+            if number is None:
                 raise ConflictError(f"{event.id} was made by another process at the same time")
-            transaction.execute("correction_insert", made[0], corrected.seq, corrected.corrections + 1, reason)
+            transaction.execute("correction_insert", number, corrected.seq, corrected.corrections + 1, reason)
 
     def all(self) -> Sequence[CorrectionRow]:
         """In the order in which they were made."""

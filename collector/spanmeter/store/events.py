@@ -13,8 +13,11 @@ SPACING = len(PLACES)
 """Numbers that a call's events have, by their place: so there is one of each class at most."""
 _DAY_NS = 86_400_000_000_000
 
-PlainEvent = tuple[PlainCall, UsageEvent, int]
-"""Of a call, with an event of another one that differs in what is the call's own, and the tokens."""
+CALLS_AT_ONCE = 400
+"""So many are written before the next ones are made."""
+
+PlainEvent = tuple[PlainCall, UsageEvent, int, bytes]
+"""Of a call, with an event of another one that differs in what is the call's own, the tokens, and its JSON."""
 _new = tuple.__new__
 
 
@@ -45,10 +48,19 @@ class _NewEvents:
         self._now_ns = now_ns
         self.first: int = transaction.execute("call_next").fetchone()[0]
         self.next: int = self.first
+        self.are_new = True
         self._numbers: dict[tuple[str, ...], int] = {}
-        self.calls: list[tuple[object, ...]] = []
-        self.parts: list[tuple[int, int, str, str, int, bytes]] = []
+        self._calls: list[tuple[object, ...]] = []
+        self._parts: list[tuple[int, int, str, str, int, bytes]] = []
         self.sums: dict[tuple[int, str, str, str], list[int]] = {}
+
+    def write(self) -> None:
+        """What was added since the last time. They are not new if a call has two events of one class."""
+        calls, parts = self._calls, self._parts
+        self._transaction.execute_many("call_insert", calls)
+        self.are_new &= self._transaction.execute_many("part_insert", parts) == len(parts)
+        calls.clear()
+        parts.clear()
 
     def add(self, events: Iterable[tuple[UsageEvent, bytes]]) -> None:
         seqs: dict[tuple[object, ...], int] = {}
@@ -63,25 +75,27 @@ class _NewEvents:
             if seq is None:
                 seq = seqs[common] = self._add_call(key, named, about, subject, time_ns)
             place = 0 if identity is None else PLACES[event_id[len(named) + 1 :]]
-            self.parts.append((seq + place, seq, token_class.value, event_id[len(named) :], tokens, body))
+            self._parts.append((seq + place, seq, token_class.value, event_id[len(named) :], tokens, body))
             self._count(time_ns // _DAY_NS, subject, model, token_class.value, 1, tokens)
 
-    def add_plain(self, events: Iterable[tuple[PlainEvent, bytes]]) -> None:
-        """Those of a call stand together."""
+    def add_plain(self, events: Iterable[PlainEvent]) -> None:
+        """Those of a call stand together. Written as they come."""
         kinds: dict[int, _Kind] = {}  # by the `id` of the event that they are like
-        add_call, add_part = self.calls.append, self.parts.append
+        calls, add_part = self._calls, self._parts.append
         now_ns, next_ = self._now_ns, self.next
         last, seq, day, subject = None, 0, 0, ""
-        for (call, like, tokens), body in events:
+        for call, like, tokens, body in events:
             kind = kinds.get(id(like))
             if kind is None:
                 kind = kinds[id(like)] = self._kind(like)
             place, about, word, suffix, source, _, days = kind
             if call is not last:
+                if len(calls) == CALLS_AT_ONCE:
+                    self.write()
                 last, subject, identity, time_ns = call, call.tenant, call.identity, call.row[6]
                 day, seq = time_ns // _DAY_NS, next_
                 next_ += SPACING
-                add_call((seq, key_of_call(source, identity), identity, about, subject, time_ns, now_ns))
+                calls.append((seq, key_of_call(source, identity), identity, about, subject, time_ns, now_ns))
             add_part((seq + place, seq, word, suffix, tokens, body))
             of_day = days.get(day)
             if of_day is None:
@@ -106,7 +120,7 @@ class _NewEvents:
 
     def _add_call(self, key: bytes, identity: str, about: int, subject: str, time_ns: int) -> int:
         seq, self.next = self.next, self.next + SPACING
-        self.calls.append((seq, key, identity, about, subject, time_ns, self._now_ns))
+        self._calls.append((seq, key, identity, about, subject, time_ns, self._now_ns))
         return seq
 
     def _count(self, day: int, subject: str, model: str, word: str, events: int, tokens: int) -> None:
@@ -127,23 +141,22 @@ def write_events(
     events: Sequence[UsageEvent],
     bodies: Sequence[bytes],
     *,
-    plain: Sequence[PlainEvent] = (),
+    plain: Iterable[PlainEvent] = (),
     now_ns: int,
     deliver: bool,
-) -> list[int] | None:
-    """Store new events with the bytes that are sent, and count them in the sums by day; their numbers. `bodies` are
-    those of `plain` events and then of the others. `deliver`: into the outbox, otherwise they are marked as local only.
+) -> int | None:
+    """Store new events, and the `bodies` of `events`, which are sent, and count them in the sums by day; the number of
+    the first. `deliver`: into the outbox, otherwise they are marked as local only.
     None, and the transaction has to be given up, if one of their calls is there already."""
     new = _NewEvents(transaction, now_ns=now_ns)
-    new.add_plain(zip(plain, bodies, strict=False))
-    new.add(zip(events, bodies[len(plain) :], strict=True))
-    transaction.execute_many("call_insert", new.calls)
-    if transaction.execute("call_keys_write", new.first).rowcount != len(new.calls):
+    new.add_plain(plain)
+    new.add(zip(events, bodies, strict=True))
+    new.write()
+    made = (new.next - new.first) // SPACING
+    if not new.are_new or transaction.execute("call_keys_write", new.first).rowcount != made:
         return None
     file_keys(transaction, "call", new.first // SPACING, new.next // SPACING)
-    if transaction.execute_many("part_insert", new.parts) != len(new.parts):
-        return None
-    if new.parts:
+    if made:
         transaction.execute("outbox_fill" if deliver else "local_fill", new.first)
         transaction.execute_many("usage_add", [(*of, *count) for of, count in new.sums.items()])
-    return [part[0] for part in new.parts]
+    return new.first

@@ -1,9 +1,8 @@
 """The ledger: what was decided, the events made, and the sums that prove that nothing got lost."""
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import starmap
 from typing import Protocol
 
 import msgspec
@@ -70,14 +69,14 @@ class Tally:
 class Settlement:
     """Everything that one round of decisions changes; stored in one transaction or not at all.
 
-    `plain` are calls that were billed and make all there is of their trace, by its id (see `usage.plain`); the rest is
-    `decisions` that were taken and not final before, the `events` made of them, and `memories` of their traces. `held`
-    are those that a person may look into, `released` the spans that no longer are. `bodies` are the encoded events,
-    aligned with `all_events`.
+    `plain` are calls that were billed and make all there is of their trace, by its id (see `usage.plain`), and
+    `plain_events` what is made of them, those of a call together; the rest is `decisions` that were taken and not final
+    before, the `events` made of them with their encoded `bodies`, and `memories` of their traces. `held` are those that
+    a person may look into, `released` the spans that no longer are.
     """
 
     plain: dict[bytes, PlainCall] = field(default_factory=dict)
-    plain_events: list[PlainEvent] = field(default_factory=list)
+    plain_events: Iterable[PlainEvent] = ()
     decisions: list[Decision] = field(default_factory=list)
     events: list[UsageEvent] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
@@ -92,8 +91,13 @@ class Settlement:
         return sorted(decisions, key=lambda one: (one.span.start_ns, one.span.trace_id, one.span.span_id))
 
     def all_events(self) -> Iterator[UsageEvent]:
-        yield from starmap(plain_event, self.plain_events)
+        yield from (plain_event(call, like, tokens) for call, like, tokens, _ in self.plain_events)
         yield from self.events
+
+    def all_bodies(self) -> Iterator[bytes]:
+        """Of all events, in the same order, as they go on the wire."""
+        yield from (body for _, _, _, body in self.plain_events)
+        yield from self.bodies
 
     def all_memories(self) -> Iterator[tuple[bytes, TraceMemory]]:
         """Of plain calls' traces too, by trace id."""

@@ -6,7 +6,7 @@ of decisions (the spans' shapes, see `spanmeter.usage.packing`; outcomes with re
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 
 import msgspec
 
@@ -54,6 +54,8 @@ def memory_of(call: PlainCall) -> TraceMemory:
     )
 
 
+TRACES_AT_ONCE = 400
+"""So many are written before the next ones are packed."""
 _FORMAT = 2
 _BEGINNING = b"\x94\x02"
 """An array of four, the first of which is the format. Before there were formats a memory was a map."""
@@ -83,6 +85,12 @@ class _Round:
 
     def alike(self) -> bytes:
         return _encode((self._shapes.shapes, [*self._verdicts]))
+
+    def row(self, seq: int, trace_id: bytes, trace: TraceMemory | PlainCall) -> tuple[int, bytes, int, bytes]:
+        """Number, id, version, memory."""
+        if isinstance(trace, PlainCall):
+            return seq, trace_id, 1, self.packed_plain(trace)
+        return seq, trace_id, trace.version + 1, self.packed(trace)
 
     def packed(self, memory: TraceMemory) -> bytes:
         spans = []
@@ -133,20 +141,22 @@ def write_memories(
     up, if one of the traces has another version than was read."""
     round_ = _Round()
     first: int = transaction.execute("memory_next").fetchone()[0]
-    packed_ = [(call.trace_id, 1, round_.packed_plain(call)) for call in plain]
-    packed_ += [(trace_id, memory.version + 1, round_.packed(memory)) for trace_id, memory in memories.items()]
-    packed_.sort()  # in the order of the index, whose pages are then touched once each
-    if not packed_:
+    # In the order of the index, whose pages are then touched once each.
+    traces: list[tuple[bytes, TraceMemory | PlainCall]] = [(call.trace_id, call) for call in plain]
+    traces += memories.items()
+    traces.sort(key=itemgetter(0))
+    if not traces:
         return True
     outdated = [(memory.version, trace_id) for trace_id, memory in memories.items() if memory.version]
-    transaction.execute("round_write", first, now_ns, round_.alike())
     if transaction.execute_many("memory_outdated", outdated) != len(outdated):
         return False
-    rows = [(seq, *memory) for seq, memory in enumerate(packed_, first)]
-    transaction.execute_many("memory_write", rows)
-    if transaction.execute("trace_ids_write", first).rowcount != len(rows):
+    for at in range(0, len(traces), TRACES_AT_ONCE):
+        some = enumerate(traces[at : at + TRACES_AT_ONCE], first + at)
+        transaction.execute_many("memory_write", [round_.row(seq, *trace) for seq, trace in some])
+    transaction.execute("round_write", first, now_ns, round_.alike())
+    if transaction.execute("trace_ids_write", first).rowcount != len(traces):
         return False
-    file_keys(transaction, "trace", first, first + len(rows))
+    file_keys(transaction, "trace", first, first + len(traces))
     return True
 
 

@@ -71,7 +71,7 @@ class TestTheSameSpanAgain:
     def test_after_the_decision(self) -> None:
         books = MemoryBooks()
         settle(books, (1, facts(tenant="acme")))
-        assert settle(books, (2, facts(tenant="acme"))).bodies == []
+        assert [*settle(books, (2, facts(tenant="acme"))).all_bodies()] == []
         assert books.spans() == {BILLED: 1, RESENT: 1}
 
     def test_a_row_read_again_is_not_counted_again(self) -> None:
@@ -79,7 +79,7 @@ class TestTheSameSpanAgain:
         rows = [(1, facts(1, tenant="acme")), (1, facts(2)), (2, facts(2)), (3, carrier(4, "x", parent=9))]
         settle(books, *rows)
         spans, held = books.spans(), dict(books.held)
-        assert settle(books, *rows).bodies == []
+        assert [*settle(books, *rows).all_bodies()] == []
         assert books.spans() == spans
         assert books.held == held
 
@@ -120,7 +120,7 @@ class TestHeld:
         settle(books, (2, carrier(1, "acme")))
         assert books.held == {}
         assert books.spans() == {BILLED: 1}
-        assert settle(books, (3, carrier(1, "acme"))).bodies == []
+        assert [*settle(books, (3, carrier(1, "acme"))).all_bodies()] == []
         assert len(books.events) == 2
 
     def test_each_outcome_for_a_person_is_held_with_its_reason(self) -> None:

@@ -25,7 +25,7 @@ def conversion(open_spans: int) -> Conversion:
 def converted(entries: Iterable[JournalEntry], *, open_spans: int) -> tuple[list[bytes], dict[object, int], Conversion]:
     """Bodies in the order of printing, spans by outcome, and what did it."""
     running = conversion(open_spans)
-    bodies = [body for settlement in settlements(running, entries) for body in settlement.bodies]
+    bodies = [body for settlement in settlements(running, entries) for body in settlement.all_bodies()]
     return bodies, {what: amount.spans for what, amount in running.tallies.items() if amount.spans}, running
 
 
@@ -70,7 +70,7 @@ def test_one_window_is_all_together() -> None:
     assert together.settle_oldest() is None
     bodies, outcomes, _ = converted(recorded, open_spans=100_000)
     settlement = together.settle()
-    assert bodies == settlement.bodies != []
+    assert bodies == [*settlement.all_bodies()] != []
     assert outcomes == {what: amount.spans for what, amount in settlement.tallies.items() if amount.spans}
 
 

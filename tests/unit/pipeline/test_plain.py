@@ -103,7 +103,7 @@ ROUNDS = st.lists(
 def told(settlement: Settlement) -> list[Any]:
     return [
         settlement.all_decisions(),
-        sorted(zip(settlement.bodies, settlement.all_events(), strict=True)),
+        sorted(zip(settlement.all_bodies(), settlement.all_events(), strict=True)),
         settlement.held,
         sorted(settlement.released),
         settlement.tallies,

@@ -87,7 +87,7 @@ class MemoryBooks:
 
     def settle(self, settlement: Settlement, *, now_ns: int, deliver: bool) -> None:
         self._fail()
-        made = list(zip(settlement.all_events(), settlement.bodies, strict=True))
+        made = list(zip(settlement.all_events(), settlement.all_bodies(), strict=True))
         memories = dict(settlement.all_memories())
         stored = {trace_id: memory.version for trace_id, memory in self.memories(memories).items()}
         if any(self._has(event) for event, _ in made) or any(
