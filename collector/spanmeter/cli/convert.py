@@ -50,7 +50,7 @@ def convert(files: tuple[str, ...], jobs: int, window: int, summary: str | None,
     from spanmeter.wire.files import read_pieces
 
     hold_little()
-    collect_rarely()
+    collect_rarely(window)
     settings = settings_from_environment()
     if not files:  # an empty list of recordings is no mistake: a script may have found none
         click.echo("no FILE given, nothing to convert; - reads standard input", err=True)

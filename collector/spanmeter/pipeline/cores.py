@@ -1,5 +1,6 @@
 """Recorded files, recognised on several cores."""
 
+import mmap
 import multiprocessing
 import signal
 import sys
@@ -7,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 
 import msgspec
 
@@ -19,11 +21,14 @@ from spanmeter.store.journal import decoded as unpack
 from spanmeter.store.journal import encoded as pack
 from spanmeter.usage.recognition import Recogniser
 from spanmeter.wire.files import Piece, decode_piece, placed
+from spanmeter.wire.parts import PART_BYTES
 
 BYTES_AT_ONCE = 1 << 20
 """What a core is given at a time: enough to be worth the way, and little enough that few wait in memory."""
 AHEAD = 3
 """So many of those are on their way for each core."""
+SLOT_BYTES = BYTES_AT_ONCE + PART_BYTES
+"""More than that is sent: a JSON document may be so large."""
 
 _Found = tuple[bytes, str, str | None]
 """Encoded entries; or the message and hint of a MalformedError, which cannot travel between processes as it is."""
@@ -41,23 +46,35 @@ def entries_on_cores(
     """What `recorded_entries` gives, in the same order; so many processes decode and recognise. What one has ready
     before its turn waits."""
     # A fork costs nothing and this process has no threads; elsewhere than on Linux, libraries do not survive one.
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with ProcessPoolExecutor(jobs, context, _begin, (settings, received_ns)) as cores:
-        on_the_way: deque[Future[_Found]] = deque()
+    forks = sys.platform == "linux"
+    context = multiprocessing.get_context("fork" if forks else "spawn")
+    slots = _Slots(AHEAD * jobs + 1 if forks else 0)
+    with ProcessPoolExecutor(jobs, context, _begin, (settings, received_ns, slots)) as cores:
+        on_the_way: deque[tuple[Future[_Found], int | None]] = deque()
         faults: list[SpanmeterError] = []
+
+        def taken() -> list[JournalEntry]:
+            future, slot = on_the_way.popleft()
+            entries = _taken(future)
+            slots.free(slot)
+            return entries
+
         try:
             for together in _together(pieces, faults):
-                on_the_way.append(cores.submit(_recognised, together))
+                slot = slots.put([piece.body for piece in together])
+                given = together if slot is None else [replace(piece, body=b"") for piece in together]
+                sizes = [len(piece.body) for piece in together]
+                on_the_way.append((cores.submit(_recognised, given, slot, sizes), slot))
                 while len(on_the_way) > AHEAD * jobs:
-                    yield from _taken(on_the_way.popleft())
+                    yield from taken()
             while on_the_way:
-                yield from _taken(on_the_way.popleft())
+                yield from taken()
             if faults:
                 raise faults[0]
         except BrokenProcessPool:
             raise SpanmeterError("one of the processes that recognise was ended", hint="--jobs 1 needs none") from None
         finally:
-            for future in on_the_way:
+            for future, _ in on_the_way:
                 future.cancel()
 
 
@@ -88,20 +105,56 @@ def _taken(future: "Future[_Found]") -> list[JournalEntry]:
     ]
 
 
+class _Slots:
+    """Memory that a process has in common with those that it forks: what is put there need not be sent, which takes
+    longer than to recognise spans with texts. Pages that nothing was put into take none."""
+
+    def __init__(self, number: int) -> None:
+        self._free: list[int] = [*range(number)]
+        self._memory = mmap.mmap(-1, number * SLOT_BYTES) if number else None
+
+    def put(self, bodies: Sequence[bytes]) -> int | None:
+        """Where they lie now, one behind the other; None where there is no room for them."""
+        if self._memory is None or not self._free or sum(map(len, bodies)) > SLOT_BYTES:
+            return None
+        slot = self._free.pop()
+        at = slot * SLOT_BYTES
+        for body in bodies:
+            self._memory[at : at + len(body)] = body
+            at += len(body)
+        return slot
+
+    def bodies(self, slot: int, sizes: Sequence[int]) -> Iterator[bytes]:
+        assert self._memory is not None
+        at = slot * SLOT_BYTES
+        for size in sizes:
+            yield self._memory[at : at + size]
+            at += size
+
+    def free(self, slot: int | None) -> None:
+        if slot is not None:
+            self._free.append(slot)
+
+
 class _Core:
-    """What a process that recognises has of its own."""
+    """What a process that recognises has of its own, and the slots."""
 
     recogniser: Recogniser
     received_ns: int
+    slots: _Slots
 
 
-def _begin(settings: Settings, received_ns: int) -> None:
+def _begin(settings: Settings, received_ns: int, slots: _Slots) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who is interrupted is the command, and it ends the others
-    _Core.recogniser, _Core.received_ns = configured_recogniser(settings), received_ns
+    _Core.recogniser, _Core.received_ns, _Core.slots = configured_recogniser(settings), received_ns, slots
 
 
-def _recognised(pieces: Sequence[Piece]) -> _Found:
+def _recognised(pieces: Sequence[Piece], slot: int | None, sizes: Sequence[int]) -> _Found:
+    """Their bodies lie in the slot, if there is one."""
     recogniser, vocabulary = _Core.recogniser, _Core.recogniser.vocabulary()
+    if slot is not None:
+        bodies = _Core.slots.bodies(slot, sizes)
+        pieces = [replace(piece, body=body) for piece, body in zip(pieces, bodies, strict=True)]
     entries: list[_Packed] = []
     try:
         for piece in pieces:

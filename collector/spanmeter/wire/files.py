@@ -207,7 +207,7 @@ class _Rewound(io.RawIOBase):
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         piece, self._head = self._head[: len(buffer)], self._head[len(buffer) :]
         if not piece:
-            piece = self._rest.read1(len(buffer))
+            piece = self._rest.read1(min(len(buffer), _BUFFER_BYTES))
         buffer[: len(piece)] = piece
         return len(piece)
 

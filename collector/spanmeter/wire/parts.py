@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from spanmeter.errors import MalformedError
 
-PART_BYTES = 2 << 20
+PART_BYTES = 512 << 10
 """A body of no more is left whole; a part ends with the entry that makes it as large, which may be as large itself."""
 MOST_ENTRY_BYTES = 128 << 20
 """Of one span, or of what all spans of a resource or a scope share."""
@@ -45,18 +45,28 @@ def parts(
     Raises MalformedError with the byte where it cannot be cut: it is broken, a single entry is larger than
     `MOST_ENTRY_BYTES`, or what the entries share stands behind them, where no encoder puts it.
     """
-    cursor = _Cursor(stream, offset)
-    yield from _parts(cursor, None if length is None else offset + length, _LEVELS, part_bytes)
+    cursor = _Cursor(stream, offset, length, ahead=part_bytes)
+    for begins, pieces in _parts(cursor, None if length is None else offset + length, _LEVELS, part_bytes):
+        yield begins, b"".join(pieces)
 
 
 def _parts(
     cursor: "_Cursor", end: int | None, levels: tuple[_Level, ...], part_bytes: int
-) -> Iterator[tuple[int, bytes]]:
+) -> Iterator[tuple[int, list[bytes]]]:
     level, *below = levels
     shared, is_cut = b"", False
     held: list[bytes] = []
     held_bytes, begins = 0, cursor.at
+    most = part_bytes if below else MOST_ENTRY_BYTES
     while end is None or cursor.at < end:
+        run = cursor.run(level.entries, most=most, enough=part_bytes - held_bytes, end=end)
+        if run:
+            held.append(run)
+            held_bytes += len(run)
+            if held_bytes >= part_bytes:
+                yield begins, [shared, *held]
+                held, held_bytes, begins, is_cut = [], 0, cursor.at, True
+            continue
         field_at = cursor.at
         tag = cursor.varint(may_end=end is None)
         if tag is None:
@@ -71,16 +81,16 @@ def _parts(
             raise MalformedError(f"byte {field_at}: field {number} needs {length} bytes, {left} are left")
         if number == level.entries and length > part_bytes and below:
             if held:
-                yield begins, shared + b"".join(held)
+                yield begins, [shared, *held]
             for begins, inner in _parts(cursor, cursor.at + length, tuple(below), part_bytes):
-                yield begins, shared + _field(number, inner)
+                yield begins, [shared, _opening(number, sum(map(len, inner))), *inner]
             held, held_bytes, begins, is_cut = [], 0, cursor.at, True
             continue
         if length > MOST_ENTRY_BYTES:
             raise MalformedError(
                 f"byte {field_at}: {length} bytes in one field {number} of a {level.name}, more than {MOST_ENTRY_BYTES}"
             )
-        field = _field(number, cursor.take(length))
+        field = _opening(number, length) + cursor.take(length)
         if number == level.shared:
             if is_cut:
                 raise MalformedError(f"byte {field_at}: the {level.name} of spans that were read before")
@@ -88,51 +98,106 @@ def _parts(
             continue
         held.append(field)
         held_bytes += len(field)
-        if held_bytes >= part_bytes:
-            yield begins, shared + b"".join(held)
-            held, held_bytes, begins, is_cut = [], 0, cursor.at, True
     if held or not is_cut:
-        yield begins, shared + b"".join(held)
+        yield begins, [shared, *held]
 
 
-def _field(number: int, contents: bytes) -> bytes:
-    left = len(contents)
-    length = bytearray()
-    while left > 0x7F:
-        length.append(left & 0x7F | 0x80)
-        left >>= 7
-    length.append(left)
-    return b"%c%b%b" % (number << 3 | _LENGTH, bytes(length), contents)
+def _opening(number: int, length: int) -> bytes:
+    """What stands before the contents of a field."""
+    opening = bytearray([number << 3 | _LENGTH])
+    while length > 0x7F:
+        opening.append(length & 0x7F | 0x80)
+        length >>= 7
+    opening.append(length)
+    return bytes(opening)
 
 
 class _Cursor:
-    """A stream, and where in it we are."""
+    """A stream, and where in it we are. Of `length` bytes, or all that come, some are read ahead."""
 
-    def __init__(self, stream: io.BufferedIOBase, at: int) -> None:
-        self._stream = stream
+    def __init__(self, stream: io.BufferedIOBase, at: int, length: int | None, *, ahead: int) -> None:
         self.at = at
+        self._stream = stream
+        self._left = length  # of what may be read
+        self._ahead = bytearray(ahead + _SKIP_BYTES)
+        self._begin = self._end = 0  # of what is in it
+
+    def run(self, number: int, *, most: int, enough: int, end: int | None) -> bytes:
+        """Fields of this number, with a length of `most` at most, that stand one behind the other from here on, as they
+        stand there: until they come to `enough` bytes. None where something else comes, or what is broken."""
+        tag = number << 3 | _LENGTH
+        size = 0
+        while size < enough:
+            found = self._head(size)
+            if found is None or found[0] != tag or found[1] > most:
+                break
+            _, length, after = found
+            if (end is not None and self.at + after + length > end) or not self._fetch(after + length):
+                break
+            size = after + length
+        return self._taken(size)
 
     def take(self, length: int) -> bytes:
-        found = self._stream.read(length)
-        if len(found) < length:
-            raise MalformedError(f"byte {self.at}: {length} bytes were to come, {len(found)} are left")
-        self.at += length
-        return found
+        if not self._fetch(length):
+            raise MalformedError(f"byte {self.at}: {length} bytes were to come, {self._end - self._begin} are left")
+        return self._taken(length)
 
     def varint(self, *, may_end: bool = False) -> int | None:
         """A number; None at the end of the stream where that `may_end`."""
         value, began_at = 0, self.at
         for place in range(_MAX_VARINT_BYTES):
-            byte = self._stream.read(1)
-            if not byte:
+            if not self._fetch(1):
                 if may_end and not place:
                     return None
                 raise MalformedError(f"byte {began_at}: ends inside a number")
+            byte = self._ahead[self._begin]
+            self._begin += 1
             self.at += 1
-            value |= (byte[0] & 0x7F) << 7 * place
-            if byte[0] < 0x80:
+            value |= (byte & 0x7F) << 7 * place
+            if byte < 0x80:
                 return value
         raise MalformedError(f"byte {began_at}: a number of more than {_MAX_VARINT_BYTES} bytes")
+
+    def _head(self, offset: int) -> tuple[int, int, int] | None:
+        """First byte and length of the field that begins so far from here, and how far its contents are; None where it
+        has not as much."""
+        self._fetch(offset + 1 + _MAX_VARINT_BYTES)
+        ahead, at, end = self._ahead, self._begin + offset, self._end
+        length = shift = 0
+        for place in range(at + 1, min(end, at + 1 + _MAX_VARINT_BYTES)):
+            byte = ahead[place]
+            length |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return ahead[at], length, place + 1 - self._begin
+            shift += 7
+        return None
+
+    def _fetch(self, size: int) -> bool:
+        """Whether so much is to come: it has been read then."""
+        ahead = self._ahead
+        if self._begin + size > len(ahead):
+            there = self._end - self._begin
+            ahead[:there] = ahead[self._begin : self._end]
+            self._begin, self._end = 0, there
+            ahead.extend(bytes(max(0, size - len(ahead))))
+        while self._end < self._begin + size:
+            room = len(ahead) - self._end
+            room = room if self._left is None else min(room, self._left)
+            with memoryview(ahead) as view:
+                read = self._stream.readinto1(view[self._end : self._end + room]) if room else 0
+            if not read:
+                return False
+            self._end += read
+            if self._left is not None:
+                self._left -= read
+        return True
+
+    def _taken(self, size: int) -> bytes:
+        with memoryview(self._ahead) as view:
+            taken = bytes(view[self._begin : self._begin + size])
+        self._begin += size
+        self.at += size
+        return taken
 
     def skip(self, wire_type: int) -> None:
         match wire_type:
