@@ -32,6 +32,24 @@ def body_of(resources: list[list[list[int]]]) -> bytes:
     return message.SerializeToString()
 
 
+class Dribble(io.RawIOBase):
+    """A pipe that gives a few bytes at a time, and counts them."""
+
+    def __init__(self, body: bytes, most: int) -> None:
+        self._body = body
+        self._most = most
+        self.given = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        piece = self._body[self.given :][: min(self._most, len(buffer))]
+        buffer[: len(piece)] = piece
+        self.given += len(piece)
+        return len(piece)
+
+
 def cut(body: bytes, part_bytes: int) -> list[bytes]:
     return [part for _, part in parts(io.BytesIO(body), part_bytes=part_bytes)]
 
@@ -46,6 +64,15 @@ def test_the_parts_say_what_the_body_says(resources: list[list[list[int]]], part
     found = cut(body, part_bytes)
     assert spans_of(*found) == spans_of(body)
     assert all(len(part) < 2 * part_bytes + 1_000 for part in found)
+
+
+@given(resources=st.lists(SCOPES, max_size=4), part_bytes=st.integers(1, 2_000), most=st.integers(1, 300))
+def test_of_a_pipe_that_gives_little_the_same(resources: list[list[list[int]]], part_bytes: int, most: int) -> None:
+    body = body_of(resources)
+    pipe = io.BufferedReader(Dribble(body + b"what follows", most), buffer_size=1)
+    found = list(parts(pipe, offset=7, length=len(body), part_bytes=part_bytes))
+    assert found == [(at + 7, part) for at, part in parts(io.BytesIO(body), part_bytes=part_bytes)]
+    assert pipe.read() == b"what follows"
 
 
 @given(resources=st.lists(SCOPES, min_size=1, max_size=3), share=st.floats(0, 1))
