@@ -60,6 +60,8 @@ def event_forms(shape: SpanFacts, rules: EventRules) -> Sequence[EventForm]:
         first, *rest = [at for at, token_class in enumerate(billed_in) if token_class is event.token_class]
         around = f'{before_id}"', f'{event.id}"{before_subject}', f'{before_time}"', f'"{before_tokens}', end
         forms.append(EventForm(first, rest, *around, event))
+    billed = sorted(at for form in forms for at in (form.first, *form.rest))
+    assert billed == [*range(len(billed_in))], f"counts are billed at {billed}: each has to be once"
     return forms
 
 

@@ -1,14 +1,17 @@
 """Plain calls are billed as the rules for all calls would bill them: to the byte, in the books and in what is kept."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from spanmeter.errors import ConflictError
 from spanmeter.pipeline.accounting import Gathered, Rules, settle_traces
+from spanmeter.pipeline.plain import event_forms
 from spanmeter.pipeline.recent import RecentCalls
 from spanmeter.store.ledger import Settlement
 from spanmeter.usage.call import Role, SpanFacts, TokenClass, Usage
@@ -163,6 +166,26 @@ def test_as_all_others(rounds: list[Round], rules: Rules) -> None:
 @example([([facts(trace=2, call=SPECIFIC)], []), ([facts(trace=1, tenant="acme", call=SPECIFIC)], [])], Rules())
 def test_what_the_books_refuse_is_decided_as_if_they_had_been_asked(rounds: list[Round], rules: Rules) -> None:
     assert settled(rounds, rules, presume_new=True) == settled(rounds, rules)
+
+
+@given(spans(), RULES)
+def test_each_count_is_billed_once_on_its_side(span: SpanFacts, rules: Rules) -> None:
+    span = replace(span, call=llm_call())
+    forms = event_forms(span, rules.events)
+    for form in forms:
+        is_output = form.like.token_class in (TokenClass.OUTPUT, TokenClass.REASONING)
+        assert all((at >= 3) is is_output for at in (form.first, *form.rest))
+
+
+def test_a_count_that_no_event_has_is_no_form_of_a_bill() -> None:
+    lost = [*[TokenClass.INPUT] * 3, TokenClass.OUTPUT, None]
+    event_forms.cache_clear()
+    with patch("spanmeter.pipeline.plain.part_classes", lambda _: lost), pytest.raises(AssertionError, match="billed"):
+        event_forms(facts(), EventRules())
+    assert [form.like.token_class for form in event_forms(facts(), EventRules())] == [
+        TokenClass.INPUT,
+        TokenClass.OUTPUT,
+    ]
 
 
 def test_most_calls_are_plain() -> None:
