@@ -19,14 +19,16 @@ from tests.bench.servers import ROOT, Server
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _SYNC_S = 0.5
+_FULL_RUNS = 3
 _HALF_ROUNDS = 5
 _LONGEST_S = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """Of the time that counts. `cpu_s` is of the server's processes, in user and system mode. `half_p99_ms` is at
-    half of the rate that was reached, the median of several rounds; `syncs` fsyncs a request, None where they were not
+    """Of the time that counts, in that of several runs in which a request took least CPU: others on the machine make it
+    take more. `cpu_s` is of the server's processes, in user and system mode. `half_p99_ms` is at half of the rate that
+    was reached, the median of several rounds; `syncs` fsyncs a request, None where they were not
     counted."""
 
     requests: int
@@ -62,9 +64,12 @@ class Numbers:
 
 def measured(server: Server, order: Order, numbers: Numbers, *, at_half: bool, counts_syncs: bool) -> Figures:
     """Full load, then where asked half of it, then a moment under strace. Of a server that goes on after it has
-    acknowledged, the cost is that of all that was sent until it is done with it."""
+    acknowledged, the cost is that of all that was sent until it is done with it, in one run."""
     used_s = cpu_s(server.pid)
     full = one_run(server, order)
+    if server.has_settled is None:
+        again = [one_run(server, replace(order, first=numbers.some())) for _ in range(_FULL_RUNS - 1)]
+        full = min([full, *again], key=lambda run: run["cpu_s"] / max(1, run["requests"]))
     rate = full["requests"] / full["seconds"]
     if server.has_settled is not None:
         _wait_until(server.has_settled)
