@@ -57,7 +57,7 @@ class Template:
         self._cut = (0, 0), self._pieces(0, 0)
 
     def timed(self, tick: int) -> bytes:
-        """The body with its other tags."""
+        """The body at that time, with its other tags."""
         return self.body.replace(TICK_TAG, (_FIRST_TICK + tick).to_bytes(4, "little"))
 
     def request(self, number: int) -> bytes:

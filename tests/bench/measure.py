@@ -67,13 +67,14 @@ def measured(server: Server, order: Order, numbers: Numbers, *, at_half: bool, c
     acknowledged, the cost is that of all that was sent until it is done with it, in one run."""
     used_s = cpu_s(server.pid)
     full = one_run(server, order)
-    if server.has_settled is None:
-        again = [one_run(server, replace(order, first=numbers.some())) for _ in range(_FULL_RUNS - 1)]
-        full = min([full, *again], key=lambda run: run["cpu_s"] / max(1, run["requests"]))
     rate = full["requests"] / full["seconds"]
     if server.has_settled is not None:
         _wait_until(server.has_settled)
         full |= {"requests": full["sent"], "cpu_s": cpu_s(server.pid) - used_s}
+    else:
+        again = [one_run(server, replace(order, first=numbers.some())) for _ in range(_FULL_RUNS - 1)]
+        full = min([full, *again], key=lambda run: run["cpu_s"] / max(1, run["requests"]))
+        rate = full["requests"] / full["seconds"]
     half_p99_ms = None
     if at_half and rate:
         half_p99_ms = _p99_ms(server, replace(order, rate=rate / 2, first=numbers.some()))

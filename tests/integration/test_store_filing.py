@@ -76,7 +76,7 @@ def test_the_more_keys_the_more_shares(database: Database, monkeypatch: pytest.M
     keys = [1, 96_000, 96_001, 384_001, 1_536_001, 10**9]
     assert [filing.shares_of(number) for number in keys] == [8, 8, 16, 32, 64, 64]
     assert all(256 % filing.shares_of(number) == 0 for number in keys)
-    monkeypatch.setattr(filing, "KEYS_A_SHARE", 1)
+    monkeypatch.setattr(filing, "KEYS_BY_SQUARE", 1)
     rounds = settled_rounds(database, 2 * filing.MOST_SHARES, seed=7)
     made = len(rounds) * A_ROUND
     assert (filing.shares_of(A_ROUND), filing.shares_of(made)) == (8, 32)

@@ -50,7 +50,7 @@ def convert(files: tuple[str, ...], jobs: int, window: int, summary: str | None,
     from spanmeter.wire.files import read_pieces
 
     hold_little()
-    collect_rarely(window)
+    collect_rarely(10 * window)  # a span that waits is hardly as many objects
     settings = settings_from_environment()
     if not files:  # an empty list of recordings is no mistake: a script may have found none
         click.echo("no FILE given, nothing to convert; - reads standard input", err=True)
@@ -106,7 +106,7 @@ def convert(files: tuple[str, ...], jobs: int, window: int, summary: str | None,
 
 
 class _Output:
-    """Lines, and how many `events` they were."""
+    """One event a line, and how many `events` there were."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream

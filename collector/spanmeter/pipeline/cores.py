@@ -55,8 +55,9 @@ def entries_on_cores(
 
         def taken() -> list[JournalEntry]:
             future, slot = on_the_way.popleft()
-            entries = _taken(future)
-            slots.free(slot)
+            entries = _entries(future)
+            if slot is not None:
+                slots.free(slot)
             return entries
 
         try:
@@ -95,7 +96,7 @@ def _together(pieces: Iterable[Piece], faults: list[SpanmeterError]) -> Iterator
         yield together
 
 
-def _taken(future: "Future[_Found]") -> list[JournalEntry]:
+def _entries(future: "Future[_Found]") -> list[JournalEntry]:
     encoded, fault, hint = future.result()
     if fault:
         raise MalformedError(fault, hint=hint)
@@ -125,15 +126,15 @@ class _Slots:
         return slot
 
     def bodies(self, slot: int, sizes: Sequence[int]) -> Iterator[bytes]:
+        """What was put there, of these sizes."""
         assert self._memory is not None
         at = slot * SLOT_BYTES
         for size in sizes:
             yield self._memory[at : at + size]
             at += size
 
-    def free(self, slot: int | None) -> None:
-        if slot is not None:
-            self._free.append(slot)
+    def free(self, slot: int) -> None:
+        self._free.append(slot)
 
 
 class _Core:
@@ -150,7 +151,7 @@ def _begin(settings: Settings, received_ns: int, slots: _Slots) -> None:
 
 
 def _recognised(pieces: Sequence[Piece], slot: int | None, sizes: Sequence[int]) -> _Found:
-    """Their bodies lie in the slot, if there is one."""
+    """`pieces` are without their bodies where these lie in a slot."""
     recogniser, vocabulary = _Core.recogniser, _Core.recogniser.vocabulary()
     if slot is not None:
         bodies = _Core.slots.bodies(slot, sizes)

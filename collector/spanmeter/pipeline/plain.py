@@ -69,7 +69,8 @@ def told_apart(
     calls: Sequence[PlainCall], others: Sequence[Look], ledger: Ledger, *, source: str, presume_new: bool
 ) -> tuple[list[PlainCall], list[PlainCall]]:
     """Those that are plain indeed, and those that share something with another one, with `others` or with the books.
-    With `presume_new` the books are asked only about calls of which they have no event that they could refuse."""
+    With `presume_new` the books are asked only about calls without tokens: of these no event is made that they could
+    refuse."""
     unlike = unlike_others(calls, others)
     apart, entangled = list(compress(calls, unlike)), list(compress(calls, map(not_, unlike)))
     identities = {call.identity for call in apart}

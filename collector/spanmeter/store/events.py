@@ -5,16 +5,13 @@ from typing import NamedTuple
 
 from spanmeter.store.filing import file_keys
 from spanmeter.store.keys import PLACES, call_identity, key_alone, key_of_call
-from spanmeter.store.statements import Transaction
+from spanmeter.store.statements import MADE_AT_ONCE, Transaction
 from spanmeter.usage.event import UsageEvent
 from spanmeter.usage.plain import PlainCall
 
 SPACING = len(PLACES)
 """Numbers that a call's events have, by their place: so there is one of each class at most."""
 _DAY_NS = 86_400_000_000_000
-
-CALLS_AT_ONCE = 400
-"""So many are written before the next ones are made."""
 
 PlainEvent = tuple[PlainCall, UsageEvent, int, bytes]
 """Of a call, with an event of another one that differs in what is the call's own, the tokens, and its JSON."""
@@ -79,7 +76,7 @@ class _NewEvents:
             self._count(time_ns // _DAY_NS, subject, model, token_class.value, 1, tokens)
 
     def add_plain(self, events: Iterable[PlainEvent]) -> None:
-        """Those of a call stand together. Written as they come."""
+        """Those of a call stand together."""
         kinds: dict[int, _Kind] = {}  # by the `id` of the event that they are like
         calls, add_part = self._calls, self._parts.append
         now_ns, next_ = self._now_ns, self.next
@@ -90,7 +87,7 @@ class _NewEvents:
                 kind = kinds[id(like)] = self._kind(like)
             place, about, word, suffix, source, _, days = kind
             if call is not last:
-                if len(calls) == CALLS_AT_ONCE:
+                if len(calls) == MADE_AT_ONCE:
                     self.write()
                 last, subject, identity, time_ns = call, call.tenant, call.identity, call.row[6]
                 day, seq = time_ns // _DAY_NS, next_
@@ -145,8 +142,9 @@ def write_events(
     now_ns: int,
     deliver: bool,
 ) -> int | None:
-    """Store new events, and the `bodies` of `events`, which are sent, and count them in the sums by day; the number of
-    the first. `deliver`: into the outbox, otherwise they are marked as local only.
+    """Store new events with the bytes that are sent, and count them in the sums by day; the number of the first.
+    `bodies` are those of `events`; `plain` ones bring theirs, and are written as they come.
+    `deliver`: into the outbox, otherwise they are marked as local only.
     None, and the transaction has to be given up, if one of their calls is there already."""
     new = _NewEvents(transaction, now_ns=now_ns)
     new.add_plain(plain)

@@ -11,9 +11,10 @@ from spanmeter.store.statements import Transaction
 
 A_SHARE = 4_000
 FEWEST_SHARES, MOST_SHARES = 8, 64
-KEYS_A_SHARE = 1_500
-"""Times the square of the parts: the more there are, the larger is what is new, whose pages every round writes, and the
-fewer are the pages of the large index that a part has. So both cost the same, up to some five million keys."""
+KEYS_BY_SQUARE = 1_500
+"""So many keys in all, times the square of the parts, are the most for as many parts. The more parts, the larger is
+what is new, whose pages every round writes, and the fewer pages of the large index are written for one: so both cost
+the same."""
 _LONGEST = 20
 
 
@@ -34,8 +35,8 @@ def _due(first: int, last: int) -> Iterator[tuple[bytes, bytes]]:
 
 
 def shares_of(number: int) -> int:
-    """Into how many parts, where so many keys were numbered: a power of two, as parts begin with one byte."""
+    """Into how many parts, where so many keys were numbered: a power of two, as the first byte tells them apart."""
     shares = FEWEST_SHARES
-    while shares < MOST_SHARES and KEYS_A_SHARE * shares**2 < number:
+    while shares < MOST_SHARES and KEYS_BY_SQUARE * shares**2 < number:
         shares *= 2
     return shares

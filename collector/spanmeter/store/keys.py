@@ -13,9 +13,7 @@ HASH_BYTES = 16
 """Of them, for the identity."""
 PLACES = {one.value: place for place, one in enumerate(TokenClass)}
 """Of the events of a call, by the last word of their ids."""
-
-
-_sha256 = hashlib.sha256
+_sha256 = hashlib.sha256  # looked up once: every call that is billed has its key made
 
 
 def call_identity(event_id: str) -> str | None:

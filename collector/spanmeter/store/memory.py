@@ -11,7 +11,7 @@ from operator import attrgetter, itemgetter
 import msgspec
 
 from spanmeter.store.filing import file_keys
-from spanmeter.store.statements import Transaction
+from spanmeter.store.statements import MADE_AT_ONCE, Transaction
 from spanmeter.usage.call import LlmCall, SpanFacts
 from spanmeter.usage.outcome import Outcome, Reason, is_final
 from spanmeter.usage.packing import Counts, PackedFacts, counts_of, packed, unpacked
@@ -54,8 +54,6 @@ def memory_of(call: PlainCall) -> TraceMemory:
     )
 
 
-TRACES_AT_ONCE = 400
-"""So many are written before the next ones are packed."""
 _FORMAT = 2
 _BEGINNING = b"\x94\x02"
 """An array of four, the first of which is the format. Before there were formats a memory was a map."""
@@ -150,8 +148,8 @@ def write_memories(
     outdated = [(memory.version, trace_id) for trace_id, memory in memories.items() if memory.version]
     if transaction.execute_many("memory_outdated", outdated) != len(outdated):
         return False
-    for at in range(0, len(traces), TRACES_AT_ONCE):
-        some = enumerate(traces[at : at + TRACES_AT_ONCE], first + at)
+    for at in range(0, len(traces), MADE_AT_ONCE):
+        some = enumerate(traces[at : at + MADE_AT_ONCE], first + at)
         transaction.execute_many("memory_write", [round_.row(seq, *trace) for seq, trace in some])
     transaction.execute("round_write", first, now_ns, round_.alike())
     if transaction.execute("trace_ids_write", first).rowcount != len(traces):

@@ -5,6 +5,7 @@ of them, and each part says again what stands above: its resource and its scope.
 """
 
 import io
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -57,47 +58,44 @@ def _parts(
     shared, is_cut = b"", False
     held: list[bytes] = []
     held_bytes, begins = 0, cursor.at
-    most = part_bytes if below else MOST_ENTRY_BYTES
     while end is None or cursor.at < end:
-        run = cursor.run(level.entries, most=most, enough=part_bytes - held_bytes, end=end)
-        if run:
-            held.append(run)
-            held_bytes += len(run)
-            if held_bytes >= part_bytes:
-                yield begins, [shared, *held]
+        field = cursor.run(level.entries, most=part_bytes, enough=part_bytes - held_bytes, end=end)
+        if not field:  # something else, or an entry that is large, broken, or written as no encoder does
+            field_at = cursor.at
+            tag = cursor.varint(may_end=end is None)
+            if tag is None:
+                break
+            number, wire_type = tag >> 3, tag & 7
+            if wire_type != _LENGTH or number not in {level.entries, level.shared}:
+                cursor.skip(wire_type)
+                continue
+            length = cursor.varint() or 0
+            if end is not None and cursor.at + length > end:
+                left = end - cursor.at
+                raise MalformedError(f"byte {field_at}: field {number} needs {length} bytes, {left} are left")
+            if number == level.entries and length > part_bytes and below:
+                if held:
+                    yield begins, [shared, *held]
+                for begins, inner in _parts(cursor, cursor.at + length, tuple(below), part_bytes):
+                    yield begins, [shared, _opening(number, sum(map(len, inner))), *inner]
                 held, held_bytes, begins, is_cut = [], 0, cursor.at, True
-            continue
-        field_at = cursor.at
-        tag = cursor.varint(may_end=end is None)
-        if tag is None:
-            break
-        number, wire_type = tag >> 3, tag & 7
-        if wire_type != _LENGTH or number not in {level.entries, level.shared}:
-            cursor.skip(wire_type)
-            continue
-        length = cursor.varint() or 0
-        if end is not None and cursor.at + length > end:
-            left = end - cursor.at
-            raise MalformedError(f"byte {field_at}: field {number} needs {length} bytes, {left} are left")
-        if number == level.entries and length > part_bytes and below:
-            if held:
-                yield begins, [shared, *held]
-            for begins, inner in _parts(cursor, cursor.at + length, tuple(below), part_bytes):
-                yield begins, [shared, _opening(number, sum(map(len, inner))), *inner]
-            held, held_bytes, begins, is_cut = [], 0, cursor.at, True
-            continue
-        if length > MOST_ENTRY_BYTES:
-            raise MalformedError(
-                f"byte {field_at}: {length} bytes in one field {number} of a {level.name}, more than {MOST_ENTRY_BYTES}"
-            )
-        field = _opening(number, length) + cursor.take(length)
-        if number == level.shared:
-            if is_cut:
-                raise MalformedError(f"byte {field_at}: the {level.name} of spans that were read before")
-            shared += field
-            continue
+                continue
+            if length > MOST_ENTRY_BYTES:
+                raise MalformedError(
+                    f"byte {field_at}: {length} bytes in one field {number} of a {level.name}, "
+                    f"more than {MOST_ENTRY_BYTES}"
+                )
+            field = _opening(number, length) + cursor.take(length)
+            if number == level.shared:
+                if is_cut:
+                    raise MalformedError(f"byte {field_at}: the {level.name} of spans that were read before")
+                shared += field
+                continue
         held.append(field)
         held_bytes += len(field)
+        if held_bytes >= part_bytes:
+            yield begins, [shared, *held]
+            held, held_bytes, begins, is_cut = [], 0, cursor.at, True
     if held or not is_cut:
         yield begins, [shared, *held]
 
@@ -118,8 +116,8 @@ class _Cursor:
     def __init__(self, stream: io.BufferedIOBase, at: int, length: int | None, *, ahead: int) -> None:
         self.at = at
         self._stream = stream
-        self._left = length  # of what may be read
-        self._ahead = bytearray(ahead + _SKIP_BYTES)
+        self._left = sys.maxsize if length is None else length  # of what may be read
+        self._ahead = bytearray(2 * ahead + _SKIP_BYTES)  # what is enough but for a byte, and an entry
         self._begin = self._end = 0  # of what is in it
 
     def run(self, number: int, *, most: int, enough: int, end: int | None) -> bytes:
@@ -138,9 +136,17 @@ class _Cursor:
         return self._taken(size)
 
     def take(self, length: int) -> bytes:
-        if not self._fetch(length):
-            raise MalformedError(f"byte {self.at}: {length} bytes were to come, {self._end - self._begin} are left")
-        return self._taken(length)
+        """So many bytes, however many may be read ahead."""
+        taken = self._taken(min(length, self._end - self._begin))
+        if len(taken) < length:
+            rest = self._stream.read(min(length - len(taken), self._left))
+            self._left -= len(rest)
+            self.at += len(rest)
+            taken += rest
+        if len(taken) < length:
+            at = self.at - len(taken)
+            raise MalformedError(f"byte {at}: {length} bytes were to come, {len(taken)} are left")
+        return taken
 
     def varint(self, *, may_end: bool = False) -> int | None:
         """A number; None at the end of the stream where that `may_end`."""
@@ -158,6 +164,21 @@ class _Cursor:
                 return value
         raise MalformedError(f"byte {began_at}: a number of more than {_MAX_VARINT_BYTES} bytes")
 
+    def skip(self, wire_type: int) -> None:
+        match wire_type:
+            case 0:  # a number
+                self.varint()
+            case 1:  # 64 bits
+                self.take(8)
+            case 5:  # 32 bits
+                self.take(4)
+            case 2:
+                left = self.varint() or 0
+                while left:
+                    left -= len(self.take(min(left, _SKIP_BYTES)))
+            case _:
+                raise MalformedError(f"byte {self.at}: wire type {wire_type} does not exist")
+
     def _head(self, offset: int) -> tuple[int, int, int] | None:
         """First byte and length of the field that begins so far from here, and how far its contents are; None where it
         has not as much."""
@@ -173,23 +194,20 @@ class _Cursor:
         return None
 
     def _fetch(self, size: int) -> bool:
-        """Whether so much is to come: it has been read then."""
+        """Whether so much is to come, which may be as much as is read ahead: it has been read then."""
         ahead = self._ahead
         if self._begin + size > len(ahead):
             there = self._end - self._begin
             ahead[:there] = ahead[self._begin : self._end]
             self._begin, self._end = 0, there
-            ahead.extend(bytes(max(0, size - len(ahead))))
         while self._end < self._begin + size:
-            room = len(ahead) - self._end
-            room = room if self._left is None else min(room, self._left)
+            room = min(len(ahead) - self._end, self._left)
             with memoryview(ahead) as view:
                 read = self._stream.readinto1(view[self._end : self._end + room]) if room else 0
             if not read:
                 return False
             self._end += read
-            if self._left is not None:
-                self._left -= read
+            self._left -= read
         return True
 
     def _taken(self, size: int) -> bytes:
@@ -198,18 +216,3 @@ class _Cursor:
         self._begin += size
         self.at += size
         return taken
-
-    def skip(self, wire_type: int) -> None:
-        match wire_type:
-            case 0:  # a number
-                self.varint()
-            case 1:  # 64 bits
-                self.take(8)
-            case 5:  # 32 bits
-                self.take(4)
-            case 2:
-                left = self.varint() or 0
-                while left:
-                    left -= len(self.take(min(left, _SKIP_BYTES)))
-            case _:
-                raise MalformedError(f"byte {self.at}: wire type {wire_type} does not exist")

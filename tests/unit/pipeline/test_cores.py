@@ -45,6 +45,7 @@ def test_slots_are_used_again() -> None:
         assert slots.put([b"none is left"]) is None
         assert [*slots.bodies(slot, [3, 0, 5])] == bodies
         slots.free(slot)
+        assert other is not None
         slots.free(other)
     assert slots.put([bytes(cores.SLOT_BYTES + 1)]) is None
     assert cores._Slots(0).put([b""]) is None

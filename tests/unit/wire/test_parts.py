@@ -12,7 +12,7 @@ from spanmeter.errors import MalformedError
 from spanmeter.usage.span import Span
 from spanmeter.wire import parts as parts_module
 from spanmeter.wire.parts import parts
-from tests.unit.wire.bodies import VOCABULARY, add_span, decode_protobuf, set_attributes
+from tests.unit.wire.bodies import VOCABULARY, add_span, decode_protobuf, field, set_attributes, varint
 
 SCOPES = st.lists(st.lists(st.integers(0, 300), max_size=5), max_size=4)
 
@@ -104,9 +104,11 @@ def test_a_message_inside_a_stream_ends_where_its_length_says() -> None:
     assert stream.read() == b"after"
 
 
-def field(number: int, contents: bytes) -> bytes:
-    assert len(contents) < 128
-    return bytes([number << 3 | 2, len(contents)]) + contents
+def test_entries_with_longer_numbers_than_need_be_are_cut_as_well() -> None:
+    """No encoder writes them so, and protobuf allows it: they must not gather in memory."""
+    spans = (varint(2 << 3 | 2, bytes_more=2) + varint(20, bytes_more=2) + b"x" * 20) * 9
+    found = cut(field(1, field(2, spans)), 50)
+    assert [part.count(b"x" * 20) for part in found] == [3, 3, 3]
 
 
 @pytest.mark.parametrize(
