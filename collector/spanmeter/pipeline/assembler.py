@@ -240,31 +240,6 @@ class Assembler:
             finally:  # where the store fails, each half is put back
                 self._settle_or_halve({one: found[one] for one in traces[half:]}, due, now_ns)
 
-    def _decided(self, found: Mapping[bytes, Gathered]) -> Settlement:
-        """Decide these, and store it."""
-        presumption = self._presumption
-        if presumption.make():
-            try:
-                settlement = self._stored(found, presume_new=True)
-            except ConflictError:
-                presumption.refuted()
-            else:
-                presumption.confirmed()
-                return settlement
-        return self._stored(found, presume_new=False)
-
-    def _stored(self, found: Mapping[bytes, Gathered], *, presume_new: bool) -> Settlement:
-        settlement = settle_traces(
-            found,
-            self._ledger,
-            rules=self._rules,
-            recent=self._recent,
-            oldest_row=self._waiting.oldest_row,
-            presume_new=presume_new,
-        )
-        self._ledger.settle(settlement, now_ns=self._clock.now_ns(), deliver=self._deliver)
-        return settlement
-
     def _settle(self, found: Mapping[bytes, Gathered], now_ns: int) -> None:
         waiting = self._waiting
         settlement = self._decided(found)
@@ -289,3 +264,28 @@ class Assembler:
                 waiting.parked.add(key)
             else:
                 waiting.parked.discard(key)
+
+    def _decided(self, found: Mapping[bytes, Gathered]) -> Settlement:
+        """Decide these, and store it."""
+        presumption = self._presumption
+        if presumption.make():
+            try:
+                settlement = self._stored(found, presume_new=True)
+            except ConflictError:
+                presumption.refuted()
+            else:
+                presumption.confirmed()
+                return settlement
+        return self._stored(found, presume_new=False)
+
+    def _stored(self, found: Mapping[bytes, Gathered], *, presume_new: bool) -> Settlement:
+        settlement = settle_traces(
+            found,
+            self._ledger,
+            rules=self._rules,
+            recent=self._recent,
+            oldest_row=self._waiting.oldest_row,
+            presume_new=presume_new,
+        )
+        self._ledger.settle(settlement, now_ns=self._clock.now_ns(), deliver=self._deliver)
+        return settlement
