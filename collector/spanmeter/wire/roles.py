@@ -97,6 +97,8 @@ def _attribute(field: bytes, number: int, layout: Layout, token: Token, count_ke
     head = attribute[: attribute[1] + 2] if len(attribute) > 1 else b""
     is_usual = attribute[:1] == _KEY and len(head) == attribute[1] + 2 <= MOST_BYTES
     value = attribute[len(head) :]
+    if isinstance(token, bytes):
+        return Part(Role.FIXED, field, head)  # whatever else it is: an event's dimension may be a copy of it
     if number in (layout.tenant_at, layout.id_at):
         text = value[TEXT_OVERHEAD:]
         if not is_usual or not is_short or value[:4] != text_beginning(len(text)):
@@ -106,7 +108,7 @@ def _attribute(field: bytes, number: int, layout: Layout, token: Token, count_ke
         if not is_usual or len(head) > MOST_BYTES - 3 - COUNT_BYTES[-1] or not is_short or not _is_count(value):
             return None
         return Part(Role.COUNT, field[:1], head, count_key)
-    return Part(Role.UNREAD if is_usual and not isinstance(token, bytes) else Role.FIXED, field, head)
+    return Part(Role.UNREAD if is_usual else Role.FIXED, field, head)
 
 
 def _is_count(value: bytes) -> bool:

@@ -178,6 +178,22 @@ def test_a_value_that_must_be_looked_at(
     assert_same(moulded, unmoulded, body_of(usual(20, **{key: value})), fits=False)
 
 
+@pytest.mark.parametrize("key", ["tenant.id", "gen_ai.response.id", "gen_ai.usage.input_tokens", "http.url"])
+def test_a_dimension_may_be_a_copy_of_what_is_a_spans_own(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setattr(moulds, "WORTH_SPANS", 1)
+    remembering = Recogniser(tenant_attributes=["tenant.id"], dimensions={"copy": key})
+    for number in range(60):
+        own: dict[str, AttributeValue] = {
+            "tenant.id": f"tenant-{number % 3}",
+            "gen_ai.response.id": f"chatcmpl-{number % 5}",
+            "gen_ai.usage.input_tokens": 300 + number % 4,
+            "http.url": f"/{number % 7}",
+        }
+        request = decode_protobuf(body_of(usual(number, **own)), remembering.vocabulary())
+        [facts], _ = remembering.pack(request.spans, request.encoded, received_ns=1)
+        assert facts.dimensions == (("copy", str(own[key])),)
+
+
 def test_no_tokens_at_all(moulded: Recogniser, unmoulded: Recogniser) -> None:
     nothing: dict[str, AttributeValue] = {"gen_ai.usage.input_tokens": 0, "gen_ai.usage.output_tokens": 0}
     assert_same(moulded, unmoulded, body_of(usual(20, **nothing)), fits=False)
