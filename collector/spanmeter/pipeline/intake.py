@@ -34,7 +34,11 @@ def journal_entry(
     Raises MalformedError where a span that was not looked into yet is broken.
     """
     facts, links = recogniser.pack(
-        request.spans, request.encoded, received_ns=received_ns, credential_tenant=credential_tenant
+        request.spans,
+        request.encoded,
+        request.written,
+        received_ns=received_ns,
+        credential_tenant=credential_tenant,
     )
     return JournalEntry(
         received_ns=received_ns,

@@ -15,9 +15,12 @@ from spanmeter.usage.layouts import (
     EncodedSpans,
     KnownScope,
     KnownScopes,
+    KnownWritten,
     Layout,
     Reader,
     Signature,
+    WrittenMoulds,
+    WrittenSpans,
     picker,
 )
 from spanmeter.usage.named import NOBODY, Named, Tenants, find_tenant, tenant_of
@@ -55,6 +58,7 @@ class Remembered:
         self.tenants = Tenants(tenant_entries)
         self.shapes = Shapes(tenant_entries)
         self.scopes = KnownScopes()
+        self.written = KnownWritten()
 
 
 class FactsMaker:
@@ -139,6 +143,35 @@ class FactsMaker:
         known.met += len(spans) - len(passed) // LINK_BYTES - unknown
         return links
 
+    def add_written(self, spans: WrittenSpans) -> list[bytes]:
+        """The links of those that have no facts. Raises MalformedError."""
+        scope = spans.scope
+        moulds = self._remembered.written.of(spans, scope)
+        links: list[bytes] = []
+        numbers = _Numbers(self, spans, scope)
+        with spans.reading():
+            for raw in moulds.take(
+                spans.raw, numbers=numbers, rows=self.found.rows, links=links, received_ns=self._received_ns
+            ):
+                span = spans.decoded(raw)
+                if isinstance(span, bytes):
+                    links.append(span)
+                elif span is not None:
+                    if not self.add(span):
+                        links.append(pack_link(span.trace_id, span.span_id, span.parent_span_id))
+                    if moulds.is_worth(raw):
+                        self._learn_written(raw, span, moulds)
+        return links
+
+    def _learn_written(self, raw: bytes, span: Span, moulds: WrittenMoulds) -> None:
+        kept = self._remembered.forms.kept(span)
+        if kept is None:
+            return
+        form, keys, _ = kept  # a name is compared anyway
+        layout = self._layout(span, form, {key: at for at, key in enumerate(span.attributes)})
+        if layout is not None:
+            moulds.learn(raw, span, layout, keys | self._dimension_keys(span))
+
     def _add_by_layout(
         self,
         spans: EncodedSpans,
@@ -216,28 +249,37 @@ class FactsMaker:
             return
         form, keys, has_name = kept
         has_name = has_name or known.has_name
-        dimension_keys = span.attributes.keys() & set(remembered.dimensions.values())
-        compared = known.compared.union(keys, dimension_keys)
+        compared = known.compared.union(keys, self._dimension_keys(span))
         if compared != known.compared or has_name != known.has_name:
             remembered.scopes.begin_anew(spans, span.scope, compared=compared, has_name=has_name)
             return
-        named, tenant_at = NOBODY, -1
         places = {key: at for at, one in enumerate(message.attributes) if (key := reader.key(one)) is not None}
+        layout = self._layout(span, form, places)
+        if layout is not None:
+            if form.id_key:
+                known.tokens.unrepeated.add(form.id_key)
+            known.layouts[signature] = layout
+
+    def _dimension_keys(self, span: Span) -> frozenset[str]:
+        return frozenset(span.attributes.keys() & set(self._remembered.dimensions.values()))
+
+    def _layout(self, span: Span, form: Form, places: Mapping[str, int]) -> Layout | None:
+        """Of spans like this one, whose attributes stand in these places; None where who pays depends on values."""
+        remembered = self._remembered
+        named, tenant_at = NOBODY, -1
         entries = [entry for entry in remembered.tenant_entries if entry.partition("#")[0] in places]
         if entries:
             named = remembered.tenants.find(span.attributes)
             if not named.tenant or named.key != entries[0] or "#" in named.key:
-                return  # which entry names one depends on values
+                return None
             tenant_at = places[named.key]
         elif form.is_call and not places.keys().isdisjoint(HINT_KEYS):
-            return
-        if form.id_key:
-            known.tokens.unrepeated.add(form.id_key)
+            return None
         read_counts = form.read_counts if form.is_call else None
         count_places = {key: places[key] for key in form.count_keys if key in places} if read_counts is not None else {}
-        known.layouts[signature] = Layout(
+        return Layout(
             form=form,
-            dimensions={key: span.attributes[key] for key in dimension_keys},
+            dimensions={key: span.attributes[key] for key in self._dimension_keys(span)},
             named=replace(named, tenant=""),
             tenant_at=tenant_at,
             id_at=places[form.id_key] if form.is_call and form.id_key else -1,
@@ -247,7 +289,7 @@ class FactsMaker:
             usual_counts=read_counts.input_and_output if isinstance(read_counts, UsualCounts) else None,
         )
 
-    def number_of(self, layout: Layout, spans: EncodedSpans, scope: Scope) -> int | None:
+    def number_of(self, layout: Layout, spans: EncodedSpans | WrittenSpans, scope: Scope) -> int | None:
         """Of the shape of spans of this layout, see `_number`."""
         return self._number(
             layout.form,
@@ -303,7 +345,7 @@ class _Numbers(dict[Layout, int | None]):
 
     __slots__ = ("_maker", "_scope", "_spans")
 
-    def __init__(self, maker: FactsMaker, spans: EncodedSpans, scope: Scope) -> None:
+    def __init__(self, maker: FactsMaker, spans: EncodedSpans | WrittenSpans, scope: Scope) -> None:
         super().__init__()
         self._maker = maker
         self._spans = spans

@@ -63,10 +63,7 @@ class Tokens(Protocol):
         """The same, for attributes some of which are long."""
 
 
-class Moulds(Protocol):
-    """Takes spans at one look each. A mould is made of a span of a known layout; others that it fits have the same
-    layout, and come to what they would come to if they were parsed."""
-
+class Fitting(Protocol):
     def take(
         self,
         spans: Sequence[bytes],
@@ -77,6 +74,11 @@ class Moulds(Protocol):
         received_ns: int,
     ) -> Sequence[bytes]:
         """Adds the rows of the spans that fit, or their links where the layout has no number; gives the others."""
+
+
+class Moulds(Fitting, Protocol):
+    """Takes spans at one look each. A mould is made of a span of a known layout; others that it fits have the same
+    layout, and come to what they would come to if they were parsed."""
 
     def learn(self, row: EncodedRow, layout: "Layout", tokens: Sequence[Token]) -> None:
         """From a span of this layout that did not fit. `tokens` are its attributes'."""
@@ -116,6 +118,38 @@ class EncodedSpans(Protocol):
 
     def decoded(self, row: EncodedRow, scope: Scope) -> Span | None:
         """The span; None if it has no key of interest."""
+
+
+class WrittenMoulds(Fitting, Protocol):
+    """The same for spans in JSON, of which no layouts are known but those of moulds."""
+
+    def is_worth(self, raw: bytes) -> bool:
+        """Counts a span that did not fit: whether a mould should be made of it."""
+
+    def learn(self, raw: bytes, span: Span, layout: "Layout", compared: frozenset[str]) -> None:
+        """From a span of this layout. Others are of the same where they have the same keys, and the same values of
+        those that are `compared`."""
+
+
+class WrittenSpans(Protocol):
+    """Spans of one scope and resource as they are written in JSON, not looked into."""
+
+    @property
+    def raw(self) -> Sequence[bytes]: ...
+
+    @property
+    def scope(self) -> Scope: ...
+
+    def moulds(self) -> WrittenMoulds: ...
+
+    def reading(self) -> AbstractContextManager[None]:
+        """To be within while spans are decoded: what is broken becomes a MalformedError."""
+
+    def resource(self) -> Attributes:
+        """One object for all scopes of a resource."""
+
+    def decoded(self, raw: bytes) -> Span | bytes | None:
+        """The span; its link if it has no key of interest; None if it cannot be taken, which is counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -179,3 +213,18 @@ class KnownScopes:
     def begin_anew(self, spans: EncodedSpans, scope: Scope, *, compared: frozenset[str], has_name: bool) -> None:
         """To compare more than until now."""
         self._known[scope] = KnownScope(spans.tokens(compared), spans.moulds(), compared, has_name)
+
+
+class KnownWritten:
+    """`WrittenMoulds` by scope. Many threads may use one."""
+
+    def __init__(self) -> None:
+        self._known: dict[Scope, WrittenMoulds] = {}
+
+    def of(self, spans: WrittenSpans, scope: Scope) -> WrittenMoulds:
+        moulds = self._known.get(scope)
+        if moulds is None:
+            if len(self._known) >= MOST_SCOPES:
+                self._known.clear()
+            moulds = self._known[scope] = spans.moulds()
+        return moulds

@@ -7,7 +7,7 @@ from spanmeter.usage.call import LlmCall, SpanFacts
 from spanmeter.usage.dialects import DIALECTS
 from spanmeter.usage.dialects.dialect import Dialect
 from spanmeter.usage.facts import HINT_KEYS, FactsMaker, Remembered
-from spanmeter.usage.layouts import EncodedSpans
+from spanmeter.usage.layouts import EncodedSpans, WrittenSpans
 from spanmeter.usage.packing import PackedFacts
 from spanmeter.usage.shapes import SERVICE_KEYS
 from spanmeter.usage.span import Span, Vocabulary, pack_link
@@ -52,18 +52,21 @@ class Recogniser:
         self,
         spans: Iterable[Span],
         encoded: Iterable[EncodedSpans] = (),
+        written: Iterable[WrittenSpans] = (),
         *,
         received_ns: int,
         credential_tenant: str = "",
     ) -> tuple[PackedFacts, bytes]:
         """`facts` of all that have any, and the links of those that have none, see `Trace`.
 
-        Raises MalformedError where what is encoded is broken.
+        Raises MalformedError where what is encoded, or written, is broken.
         """
         maker = FactsMaker(self._remembered, received_ns=received_ns, credential_tenant=credential_tenant)
         links = [pack_link(span.trace_id, span.span_id, span.parent_span_id) for span in spans if not maker.add(span)]
         for group in encoded:
             links += maker.add_encoded(group)
+        for some in written:
+            links += maker.add_written(some)
         return maker.found, b"".join(links)
 
     def ask(self, span: Span) -> LlmCall | None:

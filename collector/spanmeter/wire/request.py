@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from spanmeter.usage.layouts import EncodedSpans
+from spanmeter.usage.layouts import EncodedSpans, WrittenSpans
 from spanmeter.usage.span import LAST_NS, NO_PARENT_LINK, SPAN_ID_BYTES, TRACE_ID_BYTES, Span, pack_link
 
 ZERO_TRACE_ID = bytes(TRACE_ID_BYTES)
@@ -45,13 +45,15 @@ class DecodedRequest:
 
     `spans` carry at least one of the vocabulary's keys that contain a marker among their own attributes (their
     resource's do not count, nor do keys without a marker, though these are kept where a span has both). `encoded` are
-    spans that may be like that, and were not looked into: whoever does so adds to `rejections`; `decoded` is one.
+    spans that may be like that, and were not looked into, `written` any in JSON: whoever does so adds to `rejections`;
+    `decoded` is one.
     `links` has every other valid span as trace id, span id and parent's span id (zeros on a root span), LINK_BYTES
     each, end to end and in no order. `span_count` is all that were sent.
     """
 
     spans: Sequence[Span] = ()
     encoded: Sequence[EncodedSpans] = ()
+    written: Sequence[WrittenSpans] = ()
     links: bytes = b""
     span_count: int = 0
     rejections: Rejections = field(default_factory=Rejections)
@@ -66,7 +68,7 @@ class DecodedRequest:
         return self.rejections.message
 
     def decoded(self) -> "DecodedRequest":
-        """The same with nothing left in `encoded`. Raises MalformedError, naming the byte."""
+        """The same with nothing left in `encoded` and `written`. Raises MalformedError, naming the place."""
         spans, links = [*self.spans], [self.links]
         for group in self.encoded:
             scope = group.scope
@@ -79,7 +81,12 @@ class DecodedRequest:
                         spans.append(span)
                     else:
                         links.append(pack_link(*row[:3]))
-        return replace(self, spans=spans, encoded=(), links=b"".join(links))
+        for some in self.written:
+            with some.reading():
+                found = [some.decoded(raw) for raw in some.raw]
+            spans += [one for one in found if isinstance(one, Span)]
+            links += [one for one in found if isinstance(one, bytes)]
+        return replace(self, spans=spans, encoded=(), written=(), links=b"".join(links))
 
 
 def id_fault(trace_id: bytes, span_id: bytes, parent_span_id: bytes) -> str:

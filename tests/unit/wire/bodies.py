@@ -11,6 +11,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as ProtoSpan
 
 from spanmeter.usage.span import AttributeValue, Vocabulary
+from spanmeter.wire import json as otlp_json
 from spanmeter.wire import protobuf
 from spanmeter.wire.request import DecodedRequest
 
@@ -82,6 +83,11 @@ def set_value(target: AnyValue, value: AttributeValue) -> None:
 def decode_protobuf(body: bytes, vocabulary: Vocabulary = VOCABULARY) -> DecodedRequest:
     """With nothing left encoded."""
     return protobuf.decode_protobuf(body, vocabulary).decoded()
+
+
+def decode_json(body: bytes, vocabulary: Vocabulary = VOCABULARY) -> DecodedRequest:
+    """With nothing left as it is written."""
+    return otlp_json.decode_json(body, vocabulary).decoded()
 
 
 def to_json(message: ExportTraceServiceRequest) -> bytes:

@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spanmeter.usage.span import NO_PARENT, AttributeValue, Span
-from spanmeter.wire.json import decode_json
 from spanmeter.wire.request import DecodedRequest
-from tests.unit.wire.bodies import VOCABULARY, decode_protobuf, request, set_attributes, to_json
+from tests.unit.wire.bodies import VOCABULARY, decode_json, decode_protobuf, request, set_attributes, to_json
 
 scalars: st.SearchStrategy[AttributeValue] = (
     st.none()

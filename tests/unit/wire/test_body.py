@@ -115,6 +115,6 @@ def test_both_encodings_decode() -> None:
     message, spans = request()
     add_span(spans, {"tenant.id": "acme"})
     one = decode(message.SerializeToString(), "application/x-protobuf", VOCABULARY).decoded()
-    other = decode(to_json(message), "application/json; charset=utf-8", VOCABULARY)
+    other = decode(to_json(message), "application/json; charset=utf-8", VOCABULARY).decoded()
     assert one == other
     assert len(one.spans) == 1

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from spanmeter.errors import MalformedError
 from spanmeter.usage.span import AttributeValue
-from spanmeter.wire.json import decode_json, is_incomplete
-from tests.unit.wire.bodies import PARENT_ID, SPAN_ID, TRACE_ID, VOCABULARY
+from spanmeter.wire.json import is_incomplete
+from tests.unit.wire.bodies import PARENT_ID, SPAN_ID, TRACE_ID, decode_json
 
 SECRET = "the prompt's text"
 
@@ -27,7 +27,7 @@ def tenant(value: Any) -> dict[str, Any]:
 
 
 def decode_value(value: Any) -> AttributeValue:
-    [decoded] = decode_json(json.dumps(document(tenant(value))).encode(), VOCABULARY).spans
+    [decoded] = decode_json(json.dumps(document(tenant(value))).encode()).spans
     return decoded.attributes["tenant.id"]
 
 
@@ -69,21 +69,21 @@ def test_null_is_absent_everywhere() -> None:
     )
     body = document(span(**nothing))
     body["resourceSpans"] += [{"resource": None, "scopeSpans": None}, {"scopeSpans": [{"scope": None, "spans": None}]}]
-    decoded = decode_json(json.dumps(body).encode(), VOCABULARY)
+    decoded = decode_json(json.dumps(body).encode())
     assert decoded.links == TRACE_ID + SPAN_ID + bytes(8)
-    assert decode_json(b'{"resourceSpans":null}', VOCABULARY).span_count == 0
+    assert decode_json(b'{"resourceSpans":null}').span_count == 0
 
 
 def test_ids_may_be_in_capitals_and_unknown_fields_are_ignored() -> None:
     raw = span(traceId=TRACE_ID.hex().upper(), parentSpanId=PARENT_ID.hex(), events=[{"x": [1, {}]}], kind=3)
-    decoded = decode_json(json.dumps(document(raw) | {"future": {"a": [1]}}).encode(), VOCABULARY)
+    decoded = decode_json(json.dumps(document(raw) | {"future": {"a": [1]}}).encode())
     assert decoded.links == TRACE_ID + SPAN_ID + PARENT_ID
 
 
 @pytest.mark.parametrize("code", [2, "2", "STATUS_CODE_ERROR"], ids=repr)
 def test_error_status(code: int | str) -> None:
     raw = tenant({"stringValue": "acme"}) | {"status": {"code": code}}
-    assert decode_json(json.dumps(document(raw)).encode(), VOCABULARY).spans[0].is_error
+    assert decode_json(json.dumps(document(raw)).encode()).spans[0].is_error
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_error_status(code: int | str) -> None:
 )
 def test_wrong_ids_reject_one_span_and_keep_the_others(ids: dict[str, Any], reason: str) -> None:
     body = document(span(), tenant({"stringValue": "acme"}) | ids, tenant({"stringValue": "acme"}))
-    decoded = decode_json(json.dumps(body).encode(), VOCABULARY)
+    decoded = decode_json(json.dumps(body).encode())
     assert decoded.rejection == f"1 span rejected: {reason}"
     assert (len(decoded.spans), len(decoded.links), decoded.span_count, decoded.rejected) == (1, 32, 3, 1)
 
@@ -128,7 +128,7 @@ def test_wrong_ids_reject_one_span_and_keep_the_others(ids: dict[str, Any], reas
 )
 def test_wrong_types_are_named_by_path_without_contents(body: Any, path: str) -> None:
     with pytest.raises(MalformedError) as caught:
-        decode_json(json.dumps(body).encode(), VOCABULARY)
+        decode_json(json.dumps(body).encode())
     assert path in caught.value.message
     assert SECRET not in caught.value.message
 
@@ -136,7 +136,7 @@ def test_wrong_types_are_named_by_path_without_contents(body: Any, path: str) ->
 def test_text_cut_inside_a_character_does_not_refuse_the_request() -> None:
     raw = json.dumps(document(tenant({"stringValue": "acme"}) | {"name": "NAME"})).encode()
     for name, expected in ((b"\\ud83d", "�"), (b"\\ud83d\\ude00", "😀"), (b"\\\\ud83d", "\\ud83d"), (b"a\xff", "a�")):
-        [decoded] = decode_json(raw.replace(b"NAME", name), VOCABULARY).spans
+        [decoded] = decode_json(raw.replace(b"NAME", name)).spans
         assert decoded.name == expected
 
 
@@ -152,7 +152,7 @@ def test_text_cut_inside_a_character_does_not_refuse_the_request() -> None:
 )
 def test_depth_and_length_are_malformed_not_fatal(body: bytes) -> None:
     with pytest.raises(MalformedError, match="not an OTLP JSON body"):
-        decode_json(body, VOCABULARY)
+        decode_json(body)
 
 
 def test_depth_up_to_some_hundreds_works_or_is_malformed() -> None:
@@ -160,7 +160,7 @@ def test_depth_up_to_some_hundreds_works_or_is_malformed() -> None:
         value = b'{"arrayValue":{"values":[' * depth + b"]}}" * depth
         body = json.dumps(document(tenant("VALUE"))).encode().replace(b'"VALUE"', value)
         try:
-            decoded = decode_json(body, VOCABULARY)
+            decoded = decode_json(body)
         except MalformedError as error:
             assert depth > 100
             assert "nested too deep" in error.message
@@ -176,7 +176,7 @@ def test_a_body_cut_anywhere_is_malformed() -> None:
     body = sample_body()
     for end in range(len(body)):
         with pytest.raises(MalformedError, match="not an OTLP JSON body"):
-            decode_json(body[:end], VOCABULARY)
+            decode_json(body[:end])
         assert is_incomplete(body[:end])
     assert not is_incomplete(body)
 
@@ -190,7 +190,7 @@ def test_what_is_not_incomplete(body: bytes) -> None:
 @given(st.binary(max_size=200) | st.text(max_size=100).map(str.encode))
 def test_random_bytes_are_malformed(body: bytes) -> None:
     try:
-        decode_json(body, VOCABULARY)
+        decode_json(body)
     except MalformedError as error:
         assert error.message.startswith("not an OTLP JSON body")
 
@@ -202,7 +202,7 @@ def test_a_body_changed_anywhere_is_malformed_or_another(data: st.DataObject) ->
     for _ in range(data.draw(st.integers(1, 4))):
         body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
     try:
-        decoded = decode_json(bytes(body), VOCABULARY)
+        decoded = decode_json(bytes(body))
     except MalformedError:
         return
     assert len(decoded.spans) + len(decoded.links) // 32 + decoded.rejected == decoded.span_count
