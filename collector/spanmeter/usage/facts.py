@@ -1,29 +1,27 @@
 """The facts of a request's spans: what a form and the tenant's name come to, the span's place, its dimensions."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from spanmeter.binding import NOTHING
 from spanmeter.usage.call import LlmCall
-from spanmeter.usage.counting import UsualCounts
 from spanmeter.usage.encodable import mended_text
 from spanmeter.usage.forms import Form, Forms
 from spanmeter.usage.layouts import (
     CODE_BYTES,
     NO_PAIR,
+    ByScope,
     EncodedRow,
     EncodedSpans,
     KnownScope,
-    KnownScopes,
-    KnownWritten,
     Layout,
     Reader,
     Signature,
     WrittenMoulds,
     WrittenSpans,
-    picker,
+    known_scope,
+    layout_of,
 )
-from spanmeter.usage.named import NOBODY, Named, Tenants, find_tenant, tenant_of
+from spanmeter.usage.named import HINT_KEYS, NOBODY, Named, Tenants, find_tenant, tenant_of
 from spanmeter.usage.packing import PackedFacts
 from spanmeter.usage.shapes import Pairs, Shapes
 from spanmeter.usage.span import (
@@ -39,9 +37,6 @@ from spanmeter.usage.span import (
     pack_link,
 )
 
-# Ids of sessions, users and agents (semconv registry: session, user, enduser, gen-ai; OpenInference and Langfuse use
-# them too): never a tenant by themselves, but what a person can assign parked calls by.
-HINT_KEYS = ("session.id", "user.id", "enduser.id", "gen_ai.conversation.id", "gen_ai.agent.id", "gen_ai.agent.name")
 BOUND_KEY = "bound in code"
 """Where a key would stand for a tenant that an attribute names."""
 
@@ -57,8 +52,8 @@ class Remembered:
         self.forms = Forms(ask)
         self.tenants = Tenants(tenant_entries)
         self.shapes = Shapes(tenant_entries)
-        self.scopes = KnownScopes()
-        self.written = KnownWritten()
+        self.scopes = ByScope[KnownScope]()
+        self.written = ByScope[WrittenMoulds]()
 
 
 class FactsMaker:
@@ -119,7 +114,7 @@ class FactsMaker:
     def add_encoded(self, spans: EncodedSpans) -> list[bytes]:
         """The links of those that have no facts. Raises MalformedError."""
         scope = spans.scope
-        known = self._remembered.scopes.of(spans, scope)
+        known = self._remembered.scopes.of(scope, lambda: known_scope(spans))
         links: list[bytes] = []
         numbers = _Numbers(self, spans, scope)
         unknown = 0
@@ -146,7 +141,7 @@ class FactsMaker:
     def add_written(self, spans: WrittenSpans) -> list[bytes]:
         """The links of those that have no facts. Raises MalformedError."""
         scope = spans.scope
-        moulds = self._remembered.written.of(spans, scope)
+        moulds = self._remembered.written.of(scope, spans.moulds)
         links: list[bytes] = []
         numbers = _Numbers(self, spans, scope)
         with spans.reading():
@@ -251,7 +246,9 @@ class FactsMaker:
         has_name = has_name or known.has_name
         compared = known.compared.union(keys, self._dimension_keys(span))
         if compared != known.compared or has_name != known.has_name:
-            remembered.scopes.begin_anew(spans, span.scope, compared=compared, has_name=has_name)
+            remembered.scopes.put(
+                span.scope, known_scope(spans, compared, has_name=has_name)
+            )  # compares more from now on
             return
         places = {key: at for at, one in enumerate(message.attributes) if (key := reader.key(one)) is not None}
         layout = self._layout(span, form, places)
@@ -260,34 +257,12 @@ class FactsMaker:
                 known.tokens.unrepeated.add(form.id_key)
             known.layouts[signature] = layout
 
+    def _layout(self, span: Span, form: Form, places: Mapping[str, int]) -> Layout | None:
+        remembered = self._remembered
+        return layout_of(span, form, places, remembered.tenants, dimension_keys=self._dimension_keys(span))
+
     def _dimension_keys(self, span: Span) -> frozenset[str]:
         return frozenset(span.attributes.keys() & set(self._remembered.dimensions.values()))
-
-    def _layout(self, span: Span, form: Form, places: Mapping[str, int]) -> Layout | None:
-        """Of spans like this one, whose attributes stand in these places; None where who pays depends on values."""
-        remembered = self._remembered
-        named, tenant_at = NOBODY, -1
-        entries = [entry for entry in remembered.tenant_entries if entry.partition("#")[0] in places]
-        if entries:
-            named = remembered.tenants.find(span.attributes)
-            if not named.tenant or named.key != entries[0] or "#" in named.key:
-                return None
-            tenant_at = places[named.key]
-        elif form.is_call and not places.keys().isdisjoint(HINT_KEYS):
-            return None
-        read_counts = form.read_counts if form.is_call else None
-        count_places = {key: places[key] for key in form.count_keys if key in places} if read_counts is not None else {}
-        return Layout(
-            form=form,
-            dimensions={key: span.attributes[key] for key in self._dimension_keys(span)},
-            named=replace(named, tenant=""),
-            tenant_at=tenant_at,
-            id_at=places[form.id_key] if form.is_call and form.id_key else -1,
-            count_places=count_places,
-            pick_counts=picker([*count_places.values()]),
-            read_counts=read_counts,
-            usual_counts=read_counts.input_and_output if isinstance(read_counts, UsualCounts) else None,
-        )
 
     def number_of(self, layout: Layout, spans: EncodedSpans | WrittenSpans, scope: Scope) -> int | None:
         """Of the shape of spans of this layout, see `_number`."""

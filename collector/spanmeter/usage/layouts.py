@@ -8,12 +8,13 @@ what is learnt from it nobody has to declare, see `forms`.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
-from typing import Any, Final, Protocol
+from typing import Any, Final, Generic, Protocol, TypeVar
 
+from spanmeter.usage.counting import UsualCounts
 from spanmeter.usage.forms import Form
-from spanmeter.usage.named import NOBODY, Named
+from spanmeter.usage.named import HINT_KEYS, NOBODY, Named, Tenants
 from spanmeter.usage.packing import Counts, Row
 from spanmeter.usage.span import Attributes, AttributeValue, Scope, Span
 
@@ -169,7 +170,35 @@ class Layout:
     usual_counts: tuple[str, str] | None = None
 
 
-def picker(places: Sequence[int]) -> Callable[[Sequence[bytes]], Iterable[bytes]]:
+def layout_of(
+    span: Span, form: Form, places: Mapping[str, int], tenants: Tenants, *, dimension_keys: frozenset[str]
+) -> Layout | None:
+    """Of spans like this one, whose attributes stand in these places; None where who pays depends on values."""
+    named, tenant_at = NOBODY, -1
+    entries = [entry for entry in tenants.entries if entry.partition("#")[0] in places]
+    if entries:
+        named = tenants.find(span.attributes)
+        if not named.tenant or named.key != entries[0] or "#" in named.key:
+            return None
+        tenant_at = places[named.key]
+    elif form.is_call and not places.keys().isdisjoint(HINT_KEYS):
+        return None
+    read_counts = form.read_counts if form.is_call else None
+    count_places = {key: places[key] for key in form.count_keys if key in places} if read_counts is not None else {}
+    return Layout(
+        form=form,
+        dimensions={key: span.attributes[key] for key in dimension_keys},
+        named=replace(named, tenant=""),
+        tenant_at=tenant_at,
+        id_at=places[form.id_key] if form.is_call and form.id_key else -1,
+        count_places=count_places,
+        pick_counts=_picker([*count_places.values()]),
+        read_counts=read_counts,
+        usual_counts=read_counts.input_and_output if isinstance(read_counts, UsualCounts) else None,
+    )
+
+
+def _picker(places: Sequence[int]) -> Callable[[Sequence[bytes]], Iterable[bytes]]:
     """Gives what stands in these places."""
     return itemgetter(*places) if len(places) > 1 else lambda attributes: [attributes[at] for at in places]
 
@@ -196,35 +225,27 @@ class KnownScope:
             self.layouts.clear()
 
 
-class KnownScopes:
-    """`KnownScope` by scope."""
+def known_scope(spans: EncodedSpans, compared: frozenset[str] = frozenset(), *, has_name: bool = False) -> KnownScope:
+    """One that knows no layout yet."""
+    return KnownScope(spans.tokens(compared), spans.moulds(), compared, has_name)
+
+
+_Known = TypeVar("_Known")
+
+
+class ByScope(Generic[_Known]):
+    """What is known of scopes, of so many at most."""
 
     def __init__(self) -> None:
-        self._known: dict[Scope, KnownScope] = {}
+        self._known: dict[Scope, _Known] = {}
 
-    def of(self, spans: EncodedSpans, scope: Scope) -> KnownScope:
+    def of(self, scope: Scope, make: Callable[[], _Known]) -> _Known:
         known = self._known.get(scope)
         if known is None:
             if len(self._known) >= MOST_SCOPES:
                 self._known.clear()
-            known = self._known[scope] = KnownScope(spans.tokens(frozenset()), spans.moulds())
+            known = self._known[scope] = make()
         return known
 
-    def begin_anew(self, spans: EncodedSpans, scope: Scope, *, compared: frozenset[str], has_name: bool) -> None:
-        """To compare more than until now."""
-        self._known[scope] = KnownScope(spans.tokens(compared), spans.moulds(), compared, has_name)
-
-
-class KnownWritten:
-    """`WrittenMoulds` by scope. Many threads may use one."""
-
-    def __init__(self) -> None:
-        self._known: dict[Scope, WrittenMoulds] = {}
-
-    def of(self, spans: WrittenSpans, scope: Scope) -> WrittenMoulds:
-        moulds = self._known.get(scope)
-        if moulds is None:
-            if len(self._known) >= MOST_SCOPES:
-                self._known.clear()
-            moulds = self._known[scope] = spans.moulds()
-        return moulds
+    def put(self, scope: Scope, known: _Known) -> None:
+        self._known[scope] = known

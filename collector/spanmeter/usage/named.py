@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from spanmeter.binding import is_name
 from spanmeter.usage.span import Attributes, AttributeValue
 
+# Ids of sessions, users and agents (semconv registry: session, user, enduser, gen-ai; OpenInference and Langfuse use
+# them too): never a tenant by themselves, but what a person can assign parked calls by.
+HINT_KEYS = ("session.id", "user.id", "enduser.id", "gen_ai.conversation.id", "gen_ai.agent.id", "gen_ai.agent.name")
 MOST_SHOWN_CHARACTERS = 80
 _MOST_KNOWN = 4_096
 
@@ -52,6 +55,7 @@ class Tenants:
     """`find_tenant` for fixed entries; the tenants of a service name themselves again and again."""
 
     def __init__(self, entries: Sequence[str]) -> None:
+        self.entries = entries
         self._entries = [(entry.partition("#")[0], entry, dict[str, Named]()) for entry in entries]
 
     def find(self, attributes: Attributes) -> Named:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from spanmeter.usage.call import LlmCall, SpanFacts
 from spanmeter.usage.dialects import DIALECTS
 from spanmeter.usage.dialects.dialect import Dialect
-from spanmeter.usage.facts import HINT_KEYS, FactsMaker, Remembered
+from spanmeter.usage.facts import FactsMaker, Remembered
 from spanmeter.usage.layouts import EncodedSpans, WrittenSpans
+from spanmeter.usage.named import HINT_KEYS
 from spanmeter.usage.packing import PackedFacts
 from spanmeter.usage.shapes import SERVICE_KEYS
 from spanmeter.usage.span import Span, Vocabulary, pack_link
