@@ -1,6 +1,5 @@
 """What each process of `spanmeter serve` does: it takes OTLP requests and journals them."""
 
-import gc
 import threading
 from collections.abc import Callable
 
@@ -86,11 +85,3 @@ def cannot_listen(error: OSError) -> SpanmeterError:
     return SpanmeterError(
         str(error), hint="another program listens there; set SPANMETER_OTLP_GRPC or SPANMETER_OTLP_HTTP, or off"
     )
-
-
-def tune_interpreter() -> None:
-    """For a process that receives, once it has loaded what it needs."""
-    # What was loaded stays. Requests make objects by the thousand and no cycles: looked through at every 700 of them,
-    # as is the default, they cost a tenth more.
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 100)

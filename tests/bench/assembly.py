@@ -17,8 +17,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from spanmeter.cli.environment import collect_rarely
 from spanmeter.clock import SystemClock
+from spanmeter.heap import collect_rarely
 from spanmeter.ledger.report import usage_rows
 from spanmeter.settings import Settings, load
 from spanmeter.store.database import Database

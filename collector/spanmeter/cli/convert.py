@@ -39,10 +39,10 @@ def convert(files: tuple[str, ...], jobs: int, window: int, summary: str | None,
 
     import msgspec
 
-    from spanmeter.cli.environment import collect_rarely, settings_from_environment
+    from spanmeter.cli.environment import settings_from_environment
     from spanmeter.cli.progress import Watched, is_watched
     from spanmeter.cli.tables import outcome_rows, print_table
-    from spanmeter.heap import hold_little
+    from spanmeter.heap import collect_rarely, hold_little
     from spanmeter.pipeline.configured import configured_recogniser, configured_rules
     from spanmeter.pipeline.conversion import Conversion, settlements
     from spanmeter.pipeline.recorded import recorded_entries

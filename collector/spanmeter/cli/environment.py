@@ -1,6 +1,5 @@
 """What commands have in common: the settings of this process, the database in use, NAME=VALUE."""
 
-import gc
 import os
 from typing import TYPE_CHECKING
 
@@ -17,14 +16,6 @@ def settings_from_environment() -> Settings:
     for line in unknown_variables(os.environ):
         click.echo(f"spanmeter: warning: {line}", err=True)
     return load(os.environ)
-
-
-def collect_rarely(objects: int = 10_000) -> None:
-    """Let Python look for unreachable cycles less often, in commands that handle spans by the million: those hold none,
-    and to walk through all that waits for its decision costs a fifth of the time. It looks when there are so many
-    `objects` more than the last time. gRPC's server leaves three in a cycle with each request: some 450 bytes."""
-    gc.freeze()
-    gc.set_threshold(objects, 20, 100)
 
 
 def open_used_database(settings: Settings) -> "Database":

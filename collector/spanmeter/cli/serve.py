@@ -36,10 +36,9 @@ def serve() -> None:
     """
     import os
 
-    from spanmeter.cli.environment import collect_rarely, settings_from_environment
-    from spanmeter.heap import hold_little
+    from spanmeter.cli.environment import settings_from_environment
+    from spanmeter.heap import collect_rarely, hold_little
     from spanmeter.logs import log_to_stderr
-    from spanmeter.receiving import tune_interpreter
     from spanmeter.service import Service
 
     hold_little()
@@ -49,7 +48,7 @@ def serve() -> None:
     stop = _StopSignals()
     service = Service(settings)
     service.start()
-    tune_interpreter()
+    collect_rarely()  # what was loaded since stays, too
     click.echo(f"spanmeter {os.getpid()} is ready", err=True)
     while not stop.came_within(1.0):
         pass  # bounded: a signal that the system gives to another thread does not end a wait of this one
@@ -64,8 +63,8 @@ def deliver(until_empty: bool) -> None:
 
     Runs beside any number of plug-ins on the same folder; one process at a time does the work.
     """
-    from spanmeter.cli.environment import collect_rarely, settings_from_environment
-    from spanmeter.heap import hold_little
+    from spanmeter.cli.environment import settings_from_environment
+    from spanmeter.heap import collect_rarely, hold_little
     from spanmeter.logs import log_to_stderr
     from spanmeter.store.database import Database
     from spanmeter.store.journal import SqliteJournal

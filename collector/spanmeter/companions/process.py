@@ -6,8 +6,9 @@ import signal
 from spanmeter.clock import SystemClock
 from spanmeter.companions.messages import Failure, GoneError, Line, Stop
 from spanmeter.errors import SpanmeterError
+from spanmeter.heap import collect_rarely
 from spanmeter.logs import log_to_stderr
-from spanmeter.receiving import Receiving, tune_interpreter
+from spanmeter.receiving import Receiving
 from spanmeter.settings import Settings
 from spanmeter.store.database import Database
 
@@ -48,7 +49,7 @@ class _Companion:
         )
         try:
             receiving.start()
-            tune_interpreter()
+            collect_rarely()
             said: str | None = None
             while self._stop_after_s is None:
                 if (problem := receiving.problem) != said:
