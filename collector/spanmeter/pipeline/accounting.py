@@ -102,6 +102,7 @@ class _Round:
         self._sums = Sums()
         self._traces: dict[bytes, Trace] = {}
         self._before: dict[Key, Recorded] = {}  # what earlier decisions on these traces came to
+        self._elsewhere: Mapping[Key, str] = {}  # duplicates of calls billed for a span out of sight
         self._older: Mapping[Key, Recorded] = {}
         self._older_calls: list[SpanFacts] = []
         self._older_traces: Mapping[bytes, Trace] = {}
@@ -140,11 +141,17 @@ class _Round:
         """Decide all traces in the round."""
         if not self._traces:
             return
-        before = (*self._before.items(), *self._older.items())
+        before = {**self._older, **self._before}
+        in_sight = {was.identity for was in before.values() if was.outcome is not _DUPLICATE} | {""}
+        found = {key: was.identity for key, was in before.items() if was.identity not in in_sight}
+        self._look_up(found.values())
+        self._elsewhere = {key: identity for key, identity in found.items() if identity in self._known}
+        billed = {key: was.identity for key, was in before.items() if was.outcome is _BILLED}
         self.bill(
             decide(
                 self._traces,
-                billed={key: was.identity for key, was in before if was.outcome is Outcome.BILLED},
+                billed={**billed, **self._elsewhere},
+                found=found,
                 rules=self._rules.decisions,
                 older=self._older_calls,
                 older_traces=self._older_traces,
@@ -205,7 +212,7 @@ class _Round:
         waiting = []
         for decision in decisions:
             before = self._recorded(decision)
-            if before is not None and before.is_final:
+            if before is not None and (before.is_final or key_of(decision.span) in self._elsewhere):
                 continue
             outcome = decision.outcome
             if outcome in _WAITING and decision.identity:

@@ -68,6 +68,7 @@ def decide(
     *,
     billed: Mapping[Key, str],
     rules: DecisionRules,
+    found: Mapping[Key, str] = _NO_IDENTITIES,
     older: Iterable[SpanFacts] = (),
     older_traces: Mapping[bytes, Trace] = _NO_TRACES,
     older_identities: Mapping[Key, str] = _NO_IDENTITIES,
@@ -75,17 +76,21 @@ def decide(
     """Decide every LLM span of `traces`; of `older` calls, decided before in `older_traces`, those that share a call.
 
     Depends on nothing but its arguments, and not on the order in which the spans arrived. `billed` has the identities
-    of spans billed by earlier decisions: they stand for their call. `older_identities` name the calls of `older` ones.
+    of spans billed by earlier decisions: they stand for their call; and of further records of a call for which a span
+    out of sight was billed: they stand for that one. `found` has what such calls were named, billed or not.
+    `older_identities` name the calls of `older` ones.
     """
     grouping = group_calls(traces, older=older, older_traces=older_traces, older_identities=older_identities)
     around = {**older_traces, **traces}
     records = {key: span for group in grouping.groups for key, span in group.members.items()}
     held = carried_over(records.values())
     stands: dict[Key, SpanFacts] = {}
-    decisions = [_decide_alone(span, traces[span.trace_id], billed=billed, rules=rules) for span in grouping.alone]
+    decisions = [
+        _decide_alone(span, traces[span.trace_id], billed=billed, found=found, rules=rules) for span in grouping.alone
+    ]
     for group in grouping.groups:
         if any(key[0] in traces for key in group.members):
-            made = _decide_group(group, around, billed=billed, rules=rules)
+            made = _decide_group(group, around, billed=billed, found=found, rules=rules)
             decisions += [one for one in made if not _is_known(one, older_identities)]
             stands.update(dict.fromkeys(group.members, records[key_of(made[-1].span)]))
     if held:
@@ -154,10 +159,16 @@ def _decide_summed_call(span: SpanFacts, billed: Mapping[Key, str]) -> Decision:
 
 
 def _decide_group(
-    group: Group, traces: Mapping[bytes, Trace], *, billed: Mapping[Key, str], rules: DecisionRules
+    group: Group,
+    traces: Mapping[bytes, Trace],
+    *,
+    billed: Mapping[Key, str],
+    found: Mapping[Key, str],
+    rules: DecisionRules,
 ) -> list[Decision]:
     standing = max(group.members.values(), key=lambda span: _standing(span, traces, billed))
-    identity = billed.get(key_of(standing)) or _identity(standing, group)
+    is_counted = call_of(standing).usage is not None
+    identity = billed.get(key_of(standing)) or (_identity(standing, group, found) if is_counted else "")
     decisions = [
         Decision(
             span=span,
@@ -169,7 +180,7 @@ def _decide_group(
         for key, span in group.members.items()
         if span is not standing
     ]
-    if call_of(standing).usage is None:
+    if not is_counted:
         return [*decisions, _unmetered(standing)]
     attribution = _attribution(standing, group, traces, rules)
     outcome, reason = _outcome(standing, attribution, traces.get(standing.trace_id), billed=billed, rules=rules)
@@ -180,14 +191,18 @@ def _decide_group(
     ]
 
 
-def _decide_alone(span: SpanFacts, trace: Trace, *, billed: Mapping[Key, str], rules: DecisionRules) -> Decision:
+def _decide_alone(
+    span: SpanFacts, trace: Trace, *, billed: Mapping[Key, str], found: Mapping[Key, str], rules: DecisionRules
+) -> Decision:
     """What `_decide_group` comes to where nobody else records the call."""
     call = call_of(span)
     if call.usage is None:
         return _unmetered(span)
     identity = billed.get(key_of(span)) if billed else None
-    if identity is None:
-        identity = response_identity(call.response_id) if is_specific(call.response_id) else span_identity(span)
+    if identity is None and is_specific(call.response_id):
+        identity = response_identity(call.response_id)
+    elif identity is None:
+        identity = found.get(key_of(span)) or span_identity(span)
     attribution = attribute(span, trace, default_subject=rules.default_subject)
     outcome, reason = _outcome(span, attribution, trace, billed=billed, rules=rules)
     return Decision(span=span, outcome=outcome, reason=reason, attribution=attribution, identity=identity)
@@ -273,10 +288,12 @@ def _parts(call: LlmCall) -> int:
     return sum(map(bool, (usage.cache_read, usage.cache_write, usage.reasoning))) if usage is not None else 0
 
 
-def _identity(standing: SpanFacts, group: Group) -> str:
-    """The response id, the standing span's own before the others', else the standing span's ids."""
+def _identity(standing: SpanFacts, group: Group, found: Mapping[Key, str]) -> str:
+    """The response id, the standing span's own before the others', else what the call was named before, else the
+    standing span's ids."""
     ids = [call_of(standing).response_id, *sorted(call_of(span).response_id for span in group.members.values())]
-    return next((response_identity(found) for found in ids if is_specific(found)), span_identity(standing))
+    named = min((found[key] for key in group.members if key in found), default="") if found else ""
+    return next((response_identity(one) for one in ids if is_specific(one)), named or span_identity(standing))
 
 
 def _attribution(standing: SpanFacts, group: Group, traces: Mapping[bytes, Trace], rules: DecisionRules) -> Attribution:
@@ -360,7 +377,7 @@ def _decide_sum(
         return Decision(span=span, outcome=Outcome.AGGREGATE, reason=Reason.SUM)
     call = call_of(span)
     attribution = attribute(span, trace, default_subject=rules.default_subject)
-    identity = billed.get(key_of(span)) or _identity(span, Group({key_of(span): span}))
+    identity = billed.get(key_of(span)) or _identity(span, Group({key_of(span): span}), _NO_IDENTITIES)
     if key_of(span) in billed or (call.sole_source and attribution.tenant):
         outcome, reason = Outcome.BILLED, Reason.SOLE_SOURCE
     elif call.sole_source:

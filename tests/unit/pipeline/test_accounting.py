@@ -19,6 +19,7 @@ RESENT = (Outcome.DUPLICATE, Reason.RESENT)
 SAME = (Outcome.DUPLICATE, Reason.SAME_RESPONSE)
 PARKED = (Outcome.PARKED, Reason.NO_TENANT)
 CONFLICT = (Outcome.BILLED, Reason.RESPONSE_CONFLICT)
+SIDE_BY_SIDE = (Outcome.DUPLICATE, Reason.SIDE_BY_SIDE)
 
 
 def gather(rows: Iterable[tuple[int, SpanFacts]]) -> dict[bytes, Gathered]:
@@ -276,6 +277,56 @@ class TestTwinsInOtherTraces:
         whole = [facts(trace=traces[1], scope="two", tenant="acme")]
         assert self.bill([*streamed, *whole]) == self.bill(whole, streamed) == [("acme", 5), ("acme", 10)]
         assert self.bill(streamed, whole) == [("acme", 5)]  # what was billed stands
+
+
+class TestTwinsOutOfSight:
+    """One call recorded in two traces. The duplicate's goes on when nothing tells of the other any more."""
+
+    def seen_twice(self, *, tenant: str = "acme") -> MemoryBooks:
+        """The record in trace 2 stands for the call, that in trace 1 is the duplicate."""
+        books = MemoryBooks()
+        settle(books, *((1, facts(trace=trace, parent=9, scope=f"scope {trace}", tenant=tenant)) for trace in (1, 2)))
+        assert books.spans() == {BILLED if tenant else PARKED: 1, SIDE_BY_SIDE: 1}
+        return books
+
+    def test_a_duplicate_stays_one(self) -> None:
+        books = self.seen_twice()
+        settle(books, (2, facts(9, tenant="acme", call=llm_call(3, 4))))
+        assert sorted(tokens(books).values()) == [3, 4, 5, 10]
+        assert books.spans() == {BILLED: 2, SIDE_BY_SIDE: 1}
+
+    @pytest.mark.parametrize("counts", [(10, 5), (10, 4), (2, 1)])
+    def test_what_comes_inside_it_is_the_same_call(self, counts: tuple[int, int]) -> None:
+        books = self.seen_twice()
+        settle(books, (2, facts(2, parent=1, scope="late", tenant="acme", call=llm_call(*counts))))
+        assert sorted(tokens(books).values()) == [5, 10]
+        assert books.total() == Tally(spans=3, input_tokens=20 + counts[0], output_tokens=10 + counts[1])
+
+    def test_with_other_counts_it_is_no_conflict(self) -> None:
+        def call(trace: int, scope: str, output: int) -> SpanFacts:
+            return facts(trace=trace, scope=scope, tenant="acme", call=llm_call(10, output, response_id=SPECIFIC_ID))
+
+        books = MemoryBooks()
+        settle(books, (1, call(3, "sdk", 5)), (1, call(2, "gateway", 5)), (1, call(1, "sdk", 6)))
+        assert books.spans() == {BILLED: 1, SAME: 2}
+        settle(books, (2, carrier(9, "acme")))
+        assert books.spans() == {BILLED: 1, SAME: 2}
+
+    def test_without_counts_it_is_not_unmetered(self) -> None:
+        books = MemoryBooks()
+        without, whole = llm_call(usage=None, response_id=SPECIFIC_ID), llm_call(response_id=SPECIFIC_ID)
+        settle(books, (1, facts(tenant="acme", call=without)), (1, facts(trace=2, scope="gateway", call=whole)))
+        settle(books, (2, carrier(9, "acme")))
+        assert books.spans() == {BILLED: 1, SAME: 1}
+        assert books.held == {}
+
+    def test_of_one_that_is_parked_it_is_billed_under_the_same_name(self) -> None:
+        books = self.seen_twice(tenant="")
+        [parked] = books.held.values()
+        settle(books, (2, carrier(9, "acme")))
+        assert {event_id.rpartition("-")[0] for event_id in tokens(books)} == {parked.identity}
+        assert books.spans() == {BILLED: 1, SAME: 1}
+        assert books.held == {}
 
 
 @pytest.mark.parametrize(
