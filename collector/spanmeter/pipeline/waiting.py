@@ -137,8 +137,9 @@ class Waiting:
         return self._quiet(dict.fromkeys(key for key in keys if key in self._open))
 
     def with_young(self, keys: Iterable[int]) -> list[int]:
-        """These open traces, with what young rows have of them, too."""
-        found = set(keys)
+        """Those of these traces that are open, with what young rows have of them, too."""
+        open_ = [key for key in keys if key in self._open]
+        found = set(open_)
         for row in self._young if found else ():
             mine = found.intersection(row.facts) | found.intersection(row.links)
             if mine:
@@ -147,7 +148,7 @@ class Waiting:
                 for key in mine:
                     self._open[key] += (row.seq,)
                 row.needed_by += len(mine)
-        return list(keys)
+        return open_
 
     def rows_of(self, keys: Iterable[int]) -> dict[int, set[int]]:
         """The rows that these open traces are in, and of each, whose they are."""

@@ -21,7 +21,7 @@ from tests.unit.store.books import MemoryBooks, assembler_of
 
 QUIET_S, MAX_S = 3, 9
 QUIET_NS, MAX_NS = QUIET_S * SECOND_NS, MAX_S * SECOND_NS
-LARGE_SPANS, PAUSE_A_SPAN_NS = 4, SECOND_NS
+LARGE_SPANS, PAUSE_A_SPAN_NS = 4, 3 * SECOND_NS  # longer than a trace waits at most
 
 
 @pytest.fixture(autouse=True)
@@ -190,6 +190,23 @@ def test_it_decides_as_one_that_keeps_every_span(
     pass_time(clock, 3 * MAX_S, step)
     assert not books.rows
     assert assembler.open_traces == 0
+
+
+def test_what_is_overdue_while_its_large_trace_rests_is_decided_afterwards() -> None:
+    clock, books = ManualClock(), MemoryBooks()
+    assembler = assembler_of(books, clock, quiet_ns=QUIET_NS, max_ns=MAX_NS)
+
+    def step() -> None:
+        while assembler.step():
+            pass
+
+    for numbers in (range(1, LARGE_SPANS + 2), range(10, 12)):  # their parent never comes
+        books.append([entry(*(facts(n, parent=99, tenant="acme") for n in numbers), received_ns=clock.now_ns())])
+        pass_time(clock, MAX_S, step)
+        assert books.total().spans == LARGE_SPANS + 1
+    pass_time(clock, (LARGE_SPANS + 1) * PAUSE_A_SPAN_NS // SECOND_NS - MAX_S, step)
+    assert books.total().spans == LARGE_SPANS + 3
+    assert not books.rows
 
 
 @settings(max_examples=150, deadline=None)

@@ -65,6 +65,16 @@ def test_a_backlog_is_not_held() -> None:
     assert len(books.events) == 0 and sum(amount.spans for amount in books.tallies.values()) == 6_000
 
 
+def test_traces_come_with_what_young_rows_have_of_them_if_they_are_still_open() -> None:
+    index = waiting()
+    index.add(row(1, [7, 8]), 0)
+    assert index.turn(QUIET_NS, most=9, is_all=True) == [7, 8]
+    index.add(row(2, [7, 9], links=[8]), QUIET_NS)
+    index.decided([8])
+    assert index.with_young(key for key in (9, 8, 7)) == [7]
+    assert index.rows_of([7]) == {1: {7}, 2: {7}}
+
+
 def test_links_without_facts_are_held_as_long_as_newer_ones_come_but_not_for_ever() -> None:
     index = waiting()
     for seq in range(1, 3 * LINKS_FOR + 1):
