@@ -12,6 +12,9 @@ from spanmeter.usage.span import Attributes, AttributeValue
 HINT_KEYS = ("session.id", "user.id", "enduser.id", "gen_ai.conversation.id", "gen_ai.agent.id", "gen_ai.agent.name")
 MOST_SHOWN_CHARACTERS = 80
 _MOST_KNOWN = 4_096
+_MOST_NESTED = 16
+"""Lists in lists that are looked into: JSON writers wrap a value once or twice. Without a bound, one attribute that is
+nested deep would raise for the whole request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +78,8 @@ class Tenants:
         return NOBODY
 
 
-def _tenants(value: AttributeValue) -> tuple[str, ...]:
-    """Texts and whole numbers name tenants, a list as many as it holds different ones."""
+def _tenants(value: AttributeValue, *, levels: int = _MOST_NESTED) -> tuple[str, ...]:
+    """Texts and whole numbers name tenants, a list as many as it holds different ones, in so many levels of lists."""
     if isinstance(value, str):
         name = _unquoted(value.strip())
         return (name,) if name else ()
@@ -87,7 +90,9 @@ def _tenants(value: AttributeValue) -> tuple[str, ...]:
     if isinstance(value, int):
         return (str(value),)
     if isinstance(value, Sequence):
-        return tuple(dict.fromkeys(one for part in value for one in _tenants(part)))
+        if not levels:
+            return ("nested\0",)
+        return tuple(dict.fromkeys(one for part in value for one in _tenants(part, levels=levels - 1)))
     return ()
 
 

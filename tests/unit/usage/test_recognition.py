@@ -48,6 +48,17 @@ def test_what_can_be_no_tenant_keeps_others_from_being_asked(value: AttributeVal
     assert found.unusable
 
 
+@pytest.mark.parametrize("levels", [0, 1, 5, 17, 450, 900, 20_000])
+def test_lists_in_lists_are_looked_into_as_far_as_anybody_writes_them(levels: int) -> None:
+    entries = ["metadata#tenant_id", "tenant.id"]
+    text = f'{{"tenant_id": {"[" * levels}"acme"{"]" * levels}}}'
+    found = find_tenant({"metadata": text, "tenant.id": "other"}, entries)
+    if levels < 10:
+        assert (found.tenant, found.unusable) == ("acme", ())
+    else:  # from some thousand levels on it is no JSON to Python's parser
+        assert found.unusable or (levels > 900 and found.tenant == "other")
+
+
 @pytest.mark.parametrize("value", ["", "  ", [], [""], None, {}], ids=repr)
 def test_emptiness_names_nobody(value: AttributeValue) -> None:
     assert find_tenant({"tenant.id": value, "tenant_id": "other"}, ["tenant.id", "tenant_id"]).tenant == "other"
