@@ -1,5 +1,6 @@
 """From decided traces to one settlement: what is billed, what is held for a person, and books that balance."""
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -207,7 +208,8 @@ class _Round:
 
     def bill(self, decisions: Sequence[Decision]) -> None:
         """Bill what is new first, then see which parked spans record a call that is billed."""
-        self._look_up(one.identity for one in decisions if one.identity and one.outcome is not _DUPLICATE)
+        asked = [one.names for one in decisions if one.identity and one.outcome is not _DUPLICATE]
+        self._look_up(itertools.chain.from_iterable(asked))
         billed_now: set[str] = set()
         waiting = []
         for decision in decisions:
@@ -221,11 +223,13 @@ class _Round:
             if outcome is _BILLED:
                 decision = self._against_known(decision)  # noqa: PLW2901
                 if decision.outcome is _BILLED:
-                    billed_now.add(decision.identity)
+                    billed_now.update(decision.names)
             self._record(decision, before)
         for decision in waiting:
-            if decision.identity in self._known:
-                decision = replace(decision, outcome=Outcome.DUPLICATE, reason=Reason.SAME_RESPONSE)  # noqa: PLW2901
+            name = next((name for name in decision.names if name in self._known), None)
+            if name is not None:
+                duplicate = replace(decision, identity=name, outcome=_DUPLICATE, reason=Reason.SAME_RESPONSE)
+                decision = duplicate  # noqa: PLW2901
             self._record(decision, self._recorded(decision))
         self._release_parked(billed_now)
         self._sums.move_to(self._settlement)
@@ -236,13 +240,14 @@ class _Round:
             self._known.setdefault(found.rpartition("-")[0], {})[found] = was
 
     def _against_known(self, decision: Decision) -> Decision:
-        """The decision, given all events that exist: billed, a duplicate, or, where one instrumentation reports other
-        counts under the same response id, billed under its span's name."""
-        there = self._known.get(decision.identity)
-        if there:
-            same_counts = _sides(there) == (decision.usage.all_input, decision.usage.all_output)
-            if same_counts or any(was.scope != decision.span.scope for was in there.values()):
-                return replace(decision, outcome=Outcome.DUPLICATE, reason=Reason.SAME_RESPONSE)
+        """The decision, given all events that exist: billed, a duplicate under whichever of its names, or, where one
+        instrumentation reports other counts under the same response id, billed under its span's name."""
+        counts = decision.usage.all_input, decision.usage.all_output
+        for name, scope in ((decision.identity, decision.span.scope), *decision.also):
+            there = self._known.get(name, {})
+            if there and (_sides(there) == counts or any(was.scope != scope for was in there.values())):
+                return replace(decision, identity=name, outcome=_DUPLICATE, reason=Reason.SAME_RESPONSE)
+        if self._known.get(decision.identity):
             own = span_identity(decision.span)
             if own == decision.identity:
                 return replace(decision, outcome=Outcome.DUPLICATE, reason=Reason.RESENT)

@@ -1,6 +1,6 @@
 """The decision on traces: for each LLM span one outcome, and who is billed for what."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -16,7 +16,8 @@ from spanmeter.usage.trace import Trace, is_call
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What becomes of one span. `identity` names the call it records: equal identities are the same call.
+    """What becomes of one span. `identity` names the call it records: equal identities are the same call. `also` are
+    other names of the call, each with a scope that bears it: a proxy's response id outside, the provider's inside.
 
     For the span that is billed, `span` has what other records of the same call knew better: the parts of equal
     counts, the model, the provider. `same_as` is the span that stands for the call, where that is another one.
@@ -30,6 +31,12 @@ class Decision:
     identity: str = ""
     same_as: bytes = b""
     billed_before: Usage = Usage()
+    also: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the call, the one that it is billed under first."""
+        return self.identity, *(name for name, _ in self.also)
 
     @property
     def call(self) -> LlmCall:
@@ -185,9 +192,11 @@ def _decide_group(
     attribution = _attribution(standing, group, traces, rules)
     outcome, reason = _outcome(standing, attribution, traces.get(standing.trace_id), billed=billed, rules=rules)
     merged = _merged(standing, group)
+    is_new = key_of(standing) not in billed
+    also = tuple(sorted({one for one in _names(group, found) if one[0] != identity})) if is_new else ()
     return [
         *decisions,
-        Decision(span=merged, outcome=outcome, reason=reason, attribution=attribution, identity=identity),
+        Decision(span=merged, outcome=outcome, reason=reason, attribution=attribution, identity=identity, also=also),
     ]
 
 
@@ -294,6 +303,15 @@ def _identity(standing: SpanFacts, group: Group, found: Mapping[Key, str]) -> st
     ids = [call_of(standing).response_id, *sorted(call_of(span).response_id for span in group.members.values())]
     named = min((found[key] for key in group.members if key in found), default="") if found else ""
     return next((response_identity(one) for one in ids if is_specific(one)), named or span_identity(standing))
+
+
+def _names(group: Group, found: Mapping[Key, str]) -> Iterator[tuple[str, str]]:
+    """Response ids, and what the call was named before, each with the scope of who bears it."""
+    for key, span in group.members.items():
+        if is_specific(call_of(span).response_id):
+            yield response_identity(call_of(span).response_id), span.scope
+        if key in found:
+            yield found[key], span.scope
 
 
 def _attribution(standing: SpanFacts, group: Group, traces: Mapping[bytes, Trace], rules: DecisionRules) -> Attribution:

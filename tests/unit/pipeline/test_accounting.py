@@ -279,6 +279,42 @@ class TestTwinsInOtherTraces:
         assert self.bill(streamed, whole) == [("acme", 5)]  # what was billed stands
 
 
+class TestTwoResponseIds:
+    """A proxy's own id on the record outside, the provider's inside; the proxy itself records its own, elsewhere."""
+
+    def inside(self, *, tenant: str = "acme") -> list[SpanFacts]:
+        outer = facts(1, tenant=tenant, scope="sdk", call=llm_call(response_id=SPECIFIC_ID))
+        return [outer, facts(2, parent=1, scope="openai", call=llm_call(response_id="resp_0f1e2d3c4b5a69788796"))]
+
+    def proxy(self, *counts: int, scope: str = "proxy", tenant: str = "acme") -> SpanFacts:
+        call = llm_call(*counts, response_id=SPECIFIC_ID)
+        return facts(1, trace=2, tenant=tenant, scope=scope, service="proxy/", call=call)
+
+    def test_the_proxy_s_record_first(self) -> None:
+        books = MemoryBooks()
+        settle(books, (1, self.proxy()))
+        settle(books, *((2, one) for one in self.inside()))
+        assert tokens(books) == {f"{SPECIFIC_ID}-input": 10, f"{SPECIFIC_ID}-output": 5}
+        assert sum(amount for (what, _), amount in books.spans().items() if what is Outcome.DUPLICATE) == 2
+
+    @pytest.mark.parametrize("parked", ["proxy", "inside", "both"])
+    def test_what_is_parked_is_released(self, parked: str) -> None:
+        books = MemoryBooks()
+        settle(books, (1, self.proxy(tenant="acme" if parked == "inside" else "")))
+        settle(books, *((2, one) for one in self.inside(tenant="acme" if parked == "proxy" else "")))
+        if parked == "both":
+            settle(books, (3, carrier(1, "acme")), (3, replace(self.inside()[0], tenant="acme")))
+        assert len(books.events) == 2
+        assert books.held == {}
+        assert books.total().spans == 3 + (parked == "both")
+
+    def test_an_id_that_a_server_uses_again_is_no_name(self) -> None:
+        books = MemoryBooks()
+        settle(books, (1, self.proxy(90, 50, scope="sdk")))
+        settle(books, *((2, one) for one in self.inside()))
+        assert sorted(tokens(books).values()) == [5, 10, 50, 90]
+
+
 class TestTwinsOutOfSight:
     """One call recorded in two traces. The duplicate's goes on when nothing tells of the other any more."""
 
