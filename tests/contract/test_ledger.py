@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from spanmeter.errors import ConflictError
-from spanmeter.store.ledger import Billed, Recorded, Settlement, Tally, TraceMemory
+from spanmeter.store.ledger import Billed, FurtherName, Recorded, Settlement, Tally, TraceMemory
 from spanmeter.usage.call import TokenClass
 from spanmeter.usage.decision import Decision
 from spanmeter.usage.event import UsageEvent
@@ -81,11 +81,30 @@ def test_what_was_billed(rig: Rig) -> None:
     rig.restart()
     assert rig.bodies() == [b"a1", b"b1", b"b2", b"c1", b"other"]
     assert dict(rig.ledger.billed("spanmeter", ["a", "b", "c", "d"])) == {
-        "a-input": Billed(tokens=1, scope="test"),
-        "b-cache_read": Billed(tokens=2, scope="test"),
-        "b-output": Billed(tokens=3, scope="test"),
+        "a": {"a-input": Billed(tokens=1, scope="test")},
+        "b": {"b-cache_read": Billed(tokens=2, scope="test"), "b-output": Billed(tokens=3, scope="test")},
     }
-    assert dict(rig.ledger.billed("other", ["a", "b"])) == {"a-input": Billed(tokens=5, scope="test")}
+    assert dict(rig.ledger.billed("other", ["a", "b"])) == {"a": {"a-input": Billed(tokens=5, scope="test")}}
+
+
+def test_a_call_is_known_by_all_its_names(rig: Rig) -> None:
+    made = Settlement(events=[event("a-input"), event("b-input")], bodies=[b"a", b"b"])
+    made.further = [FurtherName("spanmeter", "x", "a"), FurtherName("spanmeter", "y", "a")]
+    settle(rig, made)
+    settle(rig, Settlement(further=[FurtherName("spanmeter", "z", "b")]))
+    rig.restart()
+    of_a, of_b = ({f"{one}-input": Billed(tokens=1, scope="test")} for one in "ab")
+    assert dict(rig.ledger.billed("spanmeter", "abxyz")) == {"a": of_a, "b": of_b, "x": of_a, "y": of_a, "z": of_b}
+    assert dict(rig.ledger.billed("other", "xyz")) == {}
+    assert rig.bodies() == [b"a", b"b"]
+    for late in (
+        Settlement(events=[event("x-output")], bodies=[b"x"]),  # another way to bill the call
+        Settlement(events=[event("c-input")], bodies=[b"c"], further=[FurtherName("spanmeter", "x", "c")]),
+        Settlement(events=[event("c-input")], bodies=[b"c"], further=[FurtherName("spanmeter", "b", "c")]),
+    ):
+        with pytest.raises(ConflictError):
+            settle(rig, late)
+    assert rig.bodies() == [b"a", b"b"]
 
 
 def test_an_event_that_another_made_meanwhile_changes_nothing(rig: Rig) -> None:

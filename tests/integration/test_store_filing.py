@@ -11,7 +11,7 @@ import pytest
 from spanmeter.errors import StoreBusyError, StoreError
 from spanmeter.store import filing
 from spanmeter.store.database import Database
-from spanmeter.store.ledger import Settlement, SqliteLedger, TraceMemory
+from spanmeter.store.ledger import FurtherName, Settlement, SqliteLedger, TraceMemory
 from spanmeter.store.outbox import SqliteOutbox
 from spanmeter.store.retention import Retention
 from tests.integration.events import usage_event
@@ -130,6 +130,23 @@ def test_what_retention_lets_go_of_is_in_neither(database: Database) -> None:
         pass
     assert sum(indexed(database, "call")) == len(rounds) * A_ROUND - 30
     assert sum(indexed(database, "trace")) == 0
+
+
+@pytest.mark.parametrize("filed", [False, True])
+def test_a_further_name_outlasts_its_call(database: Database, filed: bool) -> None:
+    """And keeps it from being billed again: by nothing but the name, as its events are gone."""
+    ledger, outbox, event = SqliteLedger(database), SqliteOutbox(database), usage_event(1)._replace(id="a-input")
+    settle(database, Settlement(events=[event], bodies=[b"{}"], further=[FurtherName(event.source, "b", "a")]))
+    if filed:
+        with database.transaction() as transaction:
+            filing.file_keys(transaction, "call", 0, filing.FEWEST_SHARES * A_SHARE)
+    outbox.ack([event.seq for event in outbox.lease(9, 10**6)], at_ns=NOW_NS)
+    while Retention(database, body_ns=DAY_NS, ledger_ns=DAY_NS).step(NOW_NS + 2 * DAY_NS):
+        pass
+    assert dict(ledger.billed(event.source, ["a", "b"])) == {"b": {}}
+    with pytest.raises(StoreBusyError):
+        settle(database, Settlement(events=[event._replace(id="b-input")], bodies=[b"{}"]))
+    settle(database, Settlement(events=[event], bodies=[b"{}"]))
 
 
 def test_a_round_of_any_size_files_each_share_once_at_most(database: Database) -> None:

@@ -11,7 +11,7 @@ from spanmeter.pipeline.gathered import NOTHING_REMEMBERED, assembled
 from spanmeter.pipeline.gathered import Gathered as Gathered  # noqa: PLC0414 - it is what is settled
 from spanmeter.pipeline.plain import bill, told_apart, without_twins
 from spanmeter.pipeline.recent import RecentCalls
-from spanmeter.store.ledger import Billed, Ledger, Recorded, Settlement, TraceMemory
+from spanmeter.store.ledger import Billed, FurtherName, Ledger, Recorded, Settlement, TraceMemory
 from spanmeter.store.memory import memory_of
 from spanmeter.usage.call import SpanFacts, TokenClass
 from spanmeter.usage.decision import Decision, DecisionRules, decide
@@ -99,7 +99,7 @@ class _Round:
         self._ledger = ledger
         self._settlement = settlement
         self._rules = rules
-        self._known: dict[str, dict[str, Billed | UsageEvent]] = {}  # by call and event id
+        self._known: dict[str, Mapping[str, Billed | UsageEvent]] = {}  # by a call's names, and event id
         self._sums = Sums()
         self._traces: dict[bytes, Trace] = {}
         self._before: dict[Key, Recorded] = {}  # what earlier decisions on these traces came to
@@ -211,17 +211,21 @@ class _Round:
         asked = [one.names for one in decisions if one.identity and one.outcome is not _DUPLICATE]
         self._look_up(itertools.chain.from_iterable(asked))
         billed_now: set[str] = set()
+        named: list[tuple[str, Sequence[str]]] = []
         waiting = []
         for decision in decisions:
             before = self._recorded(decision)
             if before is not None and (before.is_final or key_of(decision.span) in self._elsewhere):
+                named.append((decision.identity, decision.names))
                 continue
             outcome = decision.outcome
             if outcome in _WAITING and decision.identity:
                 waiting.append(decision)
                 continue
             if outcome is _BILLED:
+                names = decision.names
                 decision = self._against_known(decision)  # noqa: PLW2901
+                named.append((decision.identity, names))
                 if decision.outcome is _BILLED:
                     billed_now.update(decision.names)
             self._record(decision, before)
@@ -231,23 +235,40 @@ class _Round:
                 duplicate = replace(decision, identity=name, outcome=_DUPLICATE, reason=Reason.SAME_RESPONSE)
                 decision = duplicate  # noqa: PLW2901
             self._record(decision, self._recorded(decision))
-        self._release_parked(billed_now)
+        self._release_parked(billed_now.union(self._file(named)))
         self._sums.move_to(self._settlement)
 
-    def _look_up(self, identities: Iterable[str]) -> None:
+    def _look_up(self, names: Iterable[str]) -> None:
         """Learn which of these calls have events, of whatever class: the setting may have been another."""
-        for found, was in self._ledger.billed(self._rules.events.source, set(identities)).items():
-            self._known.setdefault(found.rpartition("-")[0], {})[found] = was
+        for name, there in self._ledger.billed(self._rules.events.source, set(names) - self._known.keys()).items():
+            self._known[name] = there
+
+    def _file(self, named: Iterable[tuple[str, Sequence[str]]]) -> set[str]:
+        """Calls that are in the books have these names, too: those that no other call has there. The new ones."""
+        new = {
+            name: identity
+            for identity, names in named
+            for name in names
+            if identity in self._known and name not in self._known
+        }
+        if new:
+            for call in self._settlement.plain.values():
+                new.pop(call.identity, None)
+        source = self._rules.events.source
+        self._settlement.further += [FurtherName(source, name, identity) for name, identity in new.items()]
+        return {*new}
 
     def _against_known(self, decision: Decision) -> Decision:
         """The decision, given all events that exist: billed, a duplicate under whichever of its names, or, where one
         instrumentation reports other counts under the same response id, billed under its span's name."""
         counts = decision.usage.all_input, decision.usage.all_output
         for name, scope in ((decision.identity, decision.span.scope), *decision.also):
-            there = self._known.get(name, {})
-            if there and (_sides(there) == counts or any(was.scope != scope for was in there.values())):
+            there = self._known.get(name)
+            if there is None:
+                continue
+            if not there or _sides(there) == counts or any(was.scope != scope for was in there.values()):
                 return replace(decision, identity=name, outcome=_DUPLICATE, reason=Reason.SAME_RESPONSE)
-        if self._known.get(decision.identity):
+        if decision.identity in self._known:
             own = span_identity(decision.span)
             if own == decision.identity:
                 return replace(decision, outcome=Outcome.DUPLICATE, reason=Reason.RESENT)

@@ -75,7 +75,7 @@ def told_apart(
     apart, entangled = list(compress(calls, unlike)), list(compress(calls, map(not_, unlike)))
     identities = {call.identity for call in apart}
     asked = {call.identity for call in apart if not any(call.counts)} if presume_new else identities
-    known = {found.rpartition("-")[0] for found in ledger.billed(source, asked)}
+    known = set(ledger.billed(source, asked))
     known.update(held.identity for held in ledger.parked_with(identities))
     if known:
         entangled += [call for call in apart if call.identity in known]

@@ -53,7 +53,7 @@ class RememberedBooks:
         """`classes` are those that events are made of."""
         self._classes = classes
         self._traces: _Newest[bytes, TraceMemory | PlainCall] = _Newest(traces)
-        self._calls: _Newest[str, tuple[Counts, str]] = _Newest(calls)  # what was billed, and the scope
+        self._calls: _Newest[str, tuple[str, Counts, str]] = _Newest(calls)  # identity, what was billed, and the scope
         self._held: _Newest[tuple[bytes, bytes], Decision] = _Newest(traces)
         self._waiting: _Newest[str, tuple[tuple[bytes, bytes], ...]] = _Newest(traces)
 
@@ -66,12 +66,15 @@ class RememberedBooks:
     def recent_memories(self, *, since_ns: int) -> Iterator[TraceMemory]:
         return map(_copy, self._traces.values())
 
-    def billed(self, source: str, identities: Collection[str]) -> Mapping[str, Billed]:
-        return {
-            event_id(identity, token_class): Billed(tokens=tokens, scope=scope)
-            for identity, (counts, scope) in self._calls.among(identities).items()
-            for token_class, tokens in counted(make_usage(*counts), self._classes)
+    def billed(self, source: str, names: Collection[str]) -> Mapping[str, Mapping[str, Billed]]:
+        found = {
+            name: {
+                event_id(identity, token_class): Billed(tokens=tokens, scope=scope)
+                for token_class, tokens in counted(make_usage(*counts), self._classes)
+            }
+            for name, (identity, counts, scope) in self._calls.among(names).items()
         }
+        return {name: events for name, events in found.items() if events}
 
     def parked_with(self, identities: Collection[str]) -> Sequence[Decision]:
         keys = [key for waiting in self._waiting.among(identities).values() for key in waiting]
@@ -83,13 +86,16 @@ class RememberedBooks:
 
     def settle(self, settlement: Settlement, *, now_ns: int, deliver: bool) -> None:
         self._calls.update(
-            {call[3]: (call.counts, call[0].scope) for call in settlement.plain.values()},
+            {call[3]: (call[3], call.counts, call[0].scope) for call in settlement.plain.values()},
             {
-                one.identity: (counts_of(one.usage), one.span.scope)
+                one.identity: (one.identity, counts_of(one.usage), one.span.scope)
                 for one in settlement.decisions
                 if one.outcome is Outcome.BILLED
             },
         )
+        if settlement.further:
+            named = {one.name: self._calls.get(one.identity) for one in settlement.further}
+            self._calls.update({name: call for name, call in named.items() if call is not None})
         self._traces.update(settlement.plain, settlement.memories)
         for decision in settlement.held:
             if decision.outcome in (Outcome.PARKED, Outcome.ESTIMATED) and decision.identity:

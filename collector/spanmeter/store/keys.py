@@ -1,5 +1,8 @@
 """By what the database knows a call: 16 bytes of a hash of its identity, and 4 of its source's.
 
+A call may have further keys, of other names that its records bear. They are in the same indexes, so that nothing is
+billed under any of them; once retention has let go of the call, they say that there was one.
+
 The identity comes first, so that what is asked for by id alone lies together.
 """
 

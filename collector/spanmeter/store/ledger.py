@@ -3,7 +3,7 @@
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -65,6 +65,14 @@ class Tally:
         return Tally(spans=-self.spans, input_tokens=-self.input_tokens, output_tokens=-self.output_tokens)
 
 
+class FurtherName(NamedTuple):
+    """`name` is a name of the call, too, that is or was billed as `identity`."""
+
+    source: str
+    name: str
+    identity: str
+
+
 @dataclass(slots=True, kw_only=True)
 class Settlement:
     """Everything that one round of decisions changes; stored in one transaction or not at all.
@@ -72,7 +80,8 @@ class Settlement:
     `plain` are calls that were billed and make all there is of their trace, by its id (see `usage.plain`), and
     `plain_events` what is made of them, those of a call together; the rest is `decisions` that were taken and not final
     before, the `events` made of them with their encoded `bodies`, and `memories` of their traces. `held` are those that
-    a person may look into, `released` the spans that no longer are.
+    a person may look into, `released` the spans that no longer are. `further` are names that calls have beside the one
+    that they are billed under.
     """
 
     plain: dict[bytes, PlainCall] = field(default_factory=dict)
@@ -82,6 +91,7 @@ class Settlement:
     bodies: list[bytes] = field(default_factory=list)
     held: list[Decision] = field(default_factory=list)
     released: list[tuple[bytes, bytes]] = field(default_factory=list)
+    further: list[FurtherName] = field(default_factory=list)
     tallies: dict[tuple[Outcome, Reason], Tally] = field(default_factory=dict)
     memories: dict[bytes, TraceMemory] = field(default_factory=dict)
 
@@ -110,14 +120,16 @@ class Settlement:
 
 class Ledger(Protocol):
     """The books. `settle` is atomic and durable on return. It raises `ConflictError`, and changes nothing, if one of
-    the traces has another version than its memory says (0 if it is new), or one of the calls has events: another
-    process wrote them since this one asked, or it did not ask. Then decide anew."""
+    the traces has another version than its memory says (0 if it is new), one of the calls has events, or a further name
+    is another call's: another process wrote them since this one asked, or it did not ask. Then decide anew.
+
+    `billed` has the events of calls by whichever of their names was asked for; they may be gone, and none left."""
 
     def memories(self, trace_ids: Collection[bytes]) -> Mapping[bytes, TraceMemory]: ...
 
     def recent_memories(self, *, since_ns: int) -> Iterator[TraceMemory]: ...
 
-    def billed(self, source: str, identities: Collection[str]) -> Mapping[str, Billed]: ...
+    def billed(self, source: str, names: Collection[str]) -> Mapping[str, Mapping[str, Billed]]: ...
 
     def parked_with(self, identities: Collection[str]) -> Sequence[Decision]: ...
 
@@ -147,13 +159,19 @@ class SqliteLedger:
         """Of the traces decided since then."""
         return (memory for _, memory in read_memories(self._database.execute("memory_since", since_ns)))
 
-    def billed(self, source: str, identities: Collection[str]) -> Mapping[str, Billed]:
-        """The events of these calls, of whatever token class, by event id."""
-        if not identities:
+    def billed(self, source: str, names: Collection[str]) -> Mapping[str, Mapping[str, Billed]]:
+        """The events of these calls, of whatever token class, by name and event id."""
+        if not names:
             return {}
-        keys = b"".join(sorted(key_of_call(source, identity) for identity in identities))
-        rows = self._database.execute_in_turn("call_tokens", keys=keys)
-        return {event_id: Billed(tokens=tokens, scope=scope) for event_id, tokens, scope in rows}
+        name_of = {key_of_call(source, name): name for name in names}
+        found: dict[str, dict[str, Billed]] = {}
+        for key, event_id, tokens, scope in self._database.execute_in_turn(
+            "call_tokens", keys=b"".join(sorted(name_of))
+        ):
+            events = found.setdefault(name_of[key], {})
+            if event_id:
+                events[event_id] = Billed(tokens=tokens, scope=scope)
+        return found
 
     def parked_with(self, identities: Collection[str]) -> Sequence[Decision]:
         """What was decided on spans, parked or held as estimates, that record one of these calls."""
@@ -187,6 +205,13 @@ class SqliteLedger:
                 now_ns=now_ns,
                 deliver=deliver,
             )
+            named = transaction.execute_many(
+                "call_name",
+                [
+                    (key_of_call(source, name), key_of_call(source, identity))
+                    for source, name, identity in settlement.further
+                ],
+            )
             transaction.execute_many("held_delete", [*settlement.released])
             transaction.execute_many(
                 "held_write",
@@ -205,7 +230,7 @@ class SqliteLedger:
             remembered = write_memories(
                 transaction, settlement.memories, plain=settlement.plain.values(), now_ns=now_ns
             )
-            if made is None or not remembered:
+            if made is None or named != len(settlement.further) or not remembered:
                 raise ConflictError("what was decided on is in the books, or is another by now; decided anew")
 
     def forget(self, *, before_ns: int) -> bool:

@@ -98,12 +98,24 @@ SELECT number FROM about WHERE (source, model, provider, scope) = (?, ?, ?, ?);
 -- name: part_insert
 INSERT INTO part (seq, call, token_class, suffix, tokens, body) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (seq) DO NOTHING;
 
+-- name: call_name
+-- A further key for the call that has the second one, where nobody has it.
+INSERT INTO call_young (key, call) SELECT ?1, named FROM (SELECT coalesce(
+    (SELECT call FROM call_young WHERE key = ?2), (SELECT call FROM call_old WHERE key = ?2)) AS named)
+WHERE named IS NOT NULL AND NOT EXISTS (SELECT 1 FROM call_old WHERE key = ?1) ON CONFLICT DO NOTHING;
+
 -- name: call_tokens
+-- A further key may outlast its call: then nothing is known but that there was one.
 WITH RECURSIVE asked (at) AS (
     SELECT 1 WHERE length(:keys) > 0 UNION ALL SELECT at + 20 FROM asked WHERE at + 20 < length(:keys)
+),
+found (key, call) AS MATERIALIZED (
+    SELECT substr(:keys, at, 20), coalesce((SELECT call FROM call_young WHERE key = substr(:keys, at, 20)),
+        (SELECT call FROM call_old WHERE key = substr(:keys, at, 20))) FROM asked
 )
-SELECT id, tokens, scope FROM asked CROSS JOIN event_of_call ON call = coalesce(
-    (SELECT call FROM call_young WHERE key = substr(:keys, at, 20)), (SELECT call FROM call_old WHERE key = substr(:keys, at, 20)));
+SELECT key, id, tokens, scope FROM found CROSS JOIN event_of_call ON event_of_call.call = found.call
+UNION ALL SELECT key, '', 0, '' FROM found
+WHERE call IS NOT NULL AND NOT EXISTS (SELECT 1 FROM call WHERE call.seq = found.call);
 
 -- name: event_max
 SELECT coalesce(max(seq), 0) FROM part;

@@ -192,8 +192,8 @@ def _decide_group(
     attribution = _attribution(standing, group, traces, rules)
     outcome, reason = _outcome(standing, attribution, traces.get(standing.trace_id), billed=billed, rules=rules)
     merged = _merged(standing, group)
-    is_new = key_of(standing) not in billed
-    also = tuple(sorted({one for one in _names(group, found) if one[0] != identity})) if is_new else ()
+    further = _names(group, found) if len(group.members) > 1 else ()
+    also = tuple(sorted({one for one in further if one[0] != identity}))
     return [
         *decisions,
         Decision(span=merged, outcome=outcome, reason=reason, attribution=attribution, identity=identity, also=also),

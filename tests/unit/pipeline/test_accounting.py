@@ -1,12 +1,14 @@
-from collections.abc import Iterable
+import itertools
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import pytest
 
 from spanmeter.pipeline.accounting import Gathered, Rules, settle_traces
 from spanmeter.pipeline.recent import RecentCalls
-from spanmeter.store.ledger import Settlement, Tally
-from spanmeter.usage.call import Role, SpanFacts
+from spanmeter.pipeline.remembered import RememberedBooks
+from spanmeter.store.ledger import Billed, Settlement, Tally
+from spanmeter.usage.call import Role, SpanFacts, TokenClass
 from spanmeter.usage.decision import DecisionRules
 from spanmeter.usage.event import EventRules
 from spanmeter.usage.outcome import Outcome, Reason
@@ -284,18 +286,44 @@ class TestTwoResponseIds:
 
     def inside(self, *, tenant: str = "acme") -> list[SpanFacts]:
         outer = facts(1, tenant=tenant, scope="sdk", call=llm_call(response_id=SPECIFIC_ID))
-        return [outer, facts(2, parent=1, scope="openai", call=llm_call(response_id="resp_0f1e2d3c4b5a69788796"))]
+        call = llm_call(response_id="resp_0f1e2d3c4b5a69788796")
+        return [outer, facts(2, parent=1, tenant=tenant, scope="openai", call=call)]
 
     def proxy(self, *counts: int, scope: str = "proxy", tenant: str = "acme") -> SpanFacts:
         call = llm_call(*counts, response_id=SPECIFIC_ID)
         return facts(1, trace=2, tenant=tenant, scope=scope, service="proxy/", call=call)
 
-    def test_the_proxy_s_record_first(self) -> None:
+    @pytest.mark.parametrize("order", [*itertools.permutations(("outside", "inside", "proxy", "provider"))])
+    def test_whatever_comes_first_the_call_is_billed_once(self, order: Sequence[str]) -> None:
+        """Unless both ids were billed before any trace had the two of them: then they were two calls."""
+        outside, inside = self.inside()
+        provider = replace(inside, trace_id=trace_id(3), parent_span_id=b"", scope="provider")
+        records = {"outside": outside, "inside": inside, "proxy": self.proxy(), "provider": provider}
         books = MemoryBooks()
-        settle(books, (1, self.proxy()))
+        for row, one in enumerate(order):
+            settle(books, (row, records[one]))
+        together = max(order.index("outside"), order.index("inside"))
+        billed_before = {records[one].call for one in order[:together]}
+        assert sorted(tokens(books).values()) == ([5, 10] if len(billed_before) < 2 else [5, 5, 10, 10])
+        assert books.total().spans == 4
+
+    def test_in_what_a_process_remembers(self) -> None:
+        books = RememberedBooks(traces=9, calls=9, classes=[*TokenClass])
+        for row, spans in enumerate([self.inside(), [self.proxy()]]):
+            settlement = settle_traces(gather((row, one) for one in spans), books, rules=RULES)
+            books.settle(settlement, now_ns=1, deliver=True)
+            assert len([*settlement.all_events()]) == (0 if row else 2)
+
+    def test_whose_events_are_gone_it_is_not_billed_again(self) -> None:
+        class Pruned(MemoryBooks):
+            def billed(self, source: str, names: Collection[str]) -> Mapping[str, Mapping[str, Billed]]:
+                return {name: {} for name in names if name == SPECIFIC_ID}
+
+        books = Pruned()
+        settle(books, (1, self.proxy(tenant="acme")))
         settle(books, *((2, one) for one in self.inside()))
-        assert tokens(books) == {f"{SPECIFIC_ID}-input": 10, f"{SPECIFIC_ID}-output": 5}
-        assert sum(amount for (what, _), amount in books.spans().items() if what is Outcome.DUPLICATE) == 2
+        assert books.events == {}
+        assert {what for what, _ in books.spans()} == {Outcome.DUPLICATE}
 
     @pytest.mark.parametrize("parked", ["proxy", "inside", "both"])
     def test_what_is_parked_is_released(self, parked: str) -> None:

@@ -23,9 +23,9 @@ class AskedBooks(MemoryBooks):
         self.asked += len(trace_ids)
         return super().memories(trace_ids)
 
-    def billed(self, source: str, identities: Collection[str]) -> Mapping[str, Billed]:
-        self.asked += len(identities)
-        return super().billed(source, identities)
+    def billed(self, source: str, names: Collection[str]) -> Mapping[str, Mapping[str, Billed]]:
+        self.asked += len(names)
+        return super().billed(source, names)
 
     def settle(self, settlement: Settlement, *, now_ns: int, deliver: bool) -> None:
         before = self.asked

@@ -35,6 +35,8 @@ class MemoryBooks:
     held: dict[tuple[bytes, bytes], Decision] = field(default_factory=dict)
     tallies: dict[tuple[Outcome, Reason], Tally] = field(default_factory=dict)
     traces: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
+    further: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Identities by further name and source."""
     broken: Exception | None = None
     _seq: int = 0
 
@@ -70,10 +72,14 @@ class MemoryBooks:
     def recent_memories(self, *, since_ns: int) -> Iterator[TraceMemory]:
         return iter([_decode(memory) for decided_ns, memory in self.traces.values() if decided_ns >= since_ns])
 
-    def billed(self, source: str, identities: Collection[str]) -> Mapping[str, Billed]:
-        ids = [event_id(identity, token_class) for identity in identities for token_class in TokenClass]
-        found = {one: self.events.get((one, source)) for one in ids}
-        return {event_id: Billed(tokens=event.tokens, scope=event.scope) for event_id, event in found.items() if event}
+    def billed(self, source: str, names: Collection[str]) -> Mapping[str, Mapping[str, Billed]]:
+        found = {}
+        for name in names:
+            identity = self.further.get((name, source), name)
+            ids = [event_id(identity, token_class) for token_class in TokenClass]
+            events = {one: event for one in ids if (event := self.events.get((one, source)))}
+            found[name] = {one: Billed(tokens=event.tokens, scope=event.scope) for one, event in events.items()}
+        return {name: events for name, events in found.items() if events}
 
     def parked_with(self, identities: Collection[str]) -> Sequence[Decision]:
         return [
@@ -90,13 +96,17 @@ class MemoryBooks:
         made = list(zip(settlement.all_events(), settlement.all_bodies(), strict=True))
         memories = dict(settlement.all_memories())
         stored = {trace_id: memory.version for trace_id, memory in self.memories(memories).items()}
-        if any(self._has(event) for event, _ in made) or any(
-            stored.get(trace_id, memory.version) != memory.version for trace_id, memory in memories.items()
+        if (
+            any(self._has(event) for event, _ in made)
+            or any(self.billed(source, [name]) for source, name, _ in settlement.further)
+            or any(stored.get(trace_id, memory.version) != memory.version for trace_id, memory in memories.items())
         ):
             raise ConflictError("decided meanwhile by another")
         for event, body in made:
             self.events[event.id, event.source] = event
             self.bodies.append(body)
+        for source, name, identity in settlement.further:
+            self.further[name, source] = identity
         for key in settlement.released:
             self.held.pop(key, None)
         for decision in settlement.held:
