@@ -1,34 +1,38 @@
 """OTLP's JSON encoding: request bodies to spans, whose attributes are left as they are written until somebody looks."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
-from msgspec import DecodeError, Raw
+from msgspec import DecodeError
 
 from spanmeter.errors import MalformedError
 from spanmeter.usage.construct import make_span
 from spanmeter.usage.span import PARENT_IS_REMOTE, Attributes, AttributeValue, Scope, Span, Vocabulary, pack_link
 from spanmeter.wire import json_messages as messages
 from spanmeter.wire.interest import Interest, interest_of
-from spanmeter.wire.json_moulds import JsonMoulds
+from spanmeter.wire.json_moulds import MOST_BYTES, JsonMoulds
 from spanmeter.wire.request import DecodedRequest, Rejections, known_time
 
 # An escaped backslash, a pair of surrogates, or else half a pair.
 _ESCAPES = re.compile(r"\\\\|\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|\\u[dD][89a-fA-F]\w\w")
 _HALF_PAIR = 6
 
+_Request = TypeVar("_Request")
+
 
 def decode_json(body: bytes, vocabulary: Vocabulary) -> DecodedRequest:
-    """Decodes an ExportTraceServiceRequest (or TracesData) in JSON, the attributes of whose spans are left as they are
-    written: see `DecodedRequest`. `null` is as good as absent.
+    """Decodes an ExportTraceServiceRequest (or TracesData) in JSON. The attributes of spans are left as they are
+    written, where they are short enough for moulds: see `DecodedRequest`. `null` is as good as absent.
 
     Text that is not UTF-8, or is half a surrogate pair (an emoji cut in two), is kept with U+FFFD in its place.
 
     Raises MalformedError with the byte or the JSON path, never with any of the contents; so does looking into a span.
     """
+    is_long = len(body) > MOST_BYTES * body.count(b'"traceId"')
     with _reading(body):
-        request = _parse(body)
+        request = _parse(body, messages.whole_request_of) if is_long else _parse(body, messages.request_of)
         interest, rejections = interest_of(vocabulary), Rejections()
         written: list[JsonSpans] = []
         for resource_spans in request.resource_spans or ():
@@ -39,7 +43,9 @@ def decode_json(body: bytes, vocabulary: Vocabulary) -> DecodedRequest:
                     written.append(
                         JsonSpans(body, interest, vocabulary, resource, scope, scope_spans.spans, rejections)
                     )
-    return DecodedRequest(written=written, span_count=sum(len(group.raw) for group in written), rejections=rejections)
+    span_count = sum(len(group.raw) for group in written)
+    found = DecodedRequest(written=written, span_count=span_count, rejections=rejections)
+    return found.decoded() if is_long else found
 
 
 class JsonSpans:
@@ -54,7 +60,7 @@ class JsonSpans:
         vocabulary: Vocabulary,
         resource: Attributes,
         scope: Scope,
-        raw: Sequence[messages.WrittenSpan],
+        raw: Sequence[messages.AnySpan],
         rejections: Rejections,
     ) -> None:
         self._body = body
@@ -76,8 +82,8 @@ class JsonSpans:
     def resource(self) -> Attributes:
         return self._resource
 
-    def decoded(self, raw: messages.WrittenSpan) -> Span | bytes | None:
-        attributes = _wanted(_key_values(raw.attributes), self._vocabulary.keys)
+    def decoded(self, raw: messages.AnySpan) -> Span | bytes | None:
+        attributes = _wanted(_key_values(raw), self._vocabulary.keys)
         ids = messages.ids_of(raw)
         if isinstance(ids, str):
             self._rejections.add(ids)
@@ -100,7 +106,7 @@ class JsonSpans:
 def is_incomplete(text: bytes) -> bool:
     """Whether `text` is the beginning of a JSON document that goes on."""
     try:
-        _parse(text)
+        _parse(text, messages.request_of)
     except DecodeError as error:
         return "truncated" in str(error)  # msgspec has no class for it; a test holds it to the word
     except (ValueError, RecursionError):
@@ -133,22 +139,24 @@ def _in_whole(body: bytes) -> str:
     return ""
 
 
-def _parse(body: bytes) -> messages.Request[messages.WrittenSpan]:
+def _parse(body: bytes, decoder: Callable[[bytes], _Request]) -> _Request:
     try:
-        return messages.request_of(body)
+        return decoder(body)
     except (UnicodeDecodeError, DecodeError):
         # A sender repeats a refused request unchanged: text that nobody bills must not stand in its way for ever.
         mended = _mended(body)
         if mended == body:
             raise
-        return messages.request_of(mended)
+        return decoder(mended)
 
 
-def _key_values(attributes: Raw) -> messages.KeyValues:
+def _key_values(span: messages.AnySpan) -> messages.KeyValues:
+    if isinstance(span, messages.Span):
+        return span.attributes
     try:
-        return messages.key_values_of(attributes)
+        return messages.key_values_of(span.attributes)
     except UnicodeDecodeError:
-        return messages.key_values_of(_mended(bytes(attributes)))
+        return messages.key_values_of(_mended(bytes(span.attributes)))
 
 
 def _mended(text: bytes) -> bytes:

@@ -51,7 +51,7 @@ class Status(Struct, gc=False):
 KeyValues = list[KeyValue] | None
 
 
-class _AnySpan(Struct, rename="camel", gc=False):
+class _SpanHead(Struct, rename="camel", gc=False):
     trace_id: str | None = None
     span_id: str | None = None
     parent_span_id: str | None = None
@@ -66,14 +66,17 @@ class _AnySpan(Struct, rename="camel", gc=False):
         return self.status is not None and self.status.code in _ERROR_CODES
 
 
-class Span(_AnySpan, gc=False):
+class Span(_SpanHead, gc=False):
     attributes: KeyValues = None
 
 
-class WrittenSpan(_AnySpan, gc=False):
+class WrittenSpan(_SpanHead, gc=False):
     """Its attributes are left as they are written: JSON without a fault, but for text that is not UTF-8."""
 
     attributes: Raw = Raw(b"null")
+
+
+AnySpan = Span | WrittenSpan
 
 
 class Scope(Struct, gc=False):
@@ -103,12 +106,12 @@ class Request(Struct, Generic[_Span], rename="camel", gc=False):
 
 
 # Not strict: numbers may come as strings. "NaN" and "Infinity" are among them.
-request_of = Decoder(Request[WrittenSpan], strict=False).decode
+request_of: Callable[[bytes], Request[WrittenSpan]] = Decoder(Request[WrittenSpan], strict=False).decode
 key_values_of: Callable[[bytes | Raw], KeyValues] = Decoder(KeyValues, strict=False).decode
-whole_request_of = Decoder(Request[Span], strict=False).decode
+whole_request_of: Callable[[bytes], Request[Span]] = Decoder(Request[Span], strict=False).decode
 
 
-def ids_of(span: WrittenSpan) -> tuple[bytes, bytes, bytes] | str:
+def ids_of(span: AnySpan) -> tuple[bytes, bytes, bytes] | str:
     """Trace id, span id and the parent's (`NO_PARENT` for none); or why a span with these cannot be taken."""
     try:
         trace_id, span_id = bytes.fromhex(span.trace_id or ""), bytes.fromhex(span.span_id or "")

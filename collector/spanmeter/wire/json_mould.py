@@ -10,24 +10,17 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Raw
 from msgspec.json import Decoder
 
 from spanmeter.usage.layouts import Layout
-from spanmeter.wire.roles import MOST_FIXED_BYTES
-
-_SHORT = 128
-"""Texts that nobody reads are passed over by a search for their end where one was longer: what searches compares many
-bytes at once, where a pattern goes from one to the next."""
-_MOST_BRACKETED = 1_024
 
 _TENANT = rb'([^"\\\0-\x1f]{1,256})'
 _RESPONSE_ID = rb"([!#-\[\]-~]{1,256})"
 _COUNT = rb"(0|[1-9]\d{0,6})"
 _KINDS = {_TENANT: "stringValue", _RESPONSE_ID: "stringValue", _COUNT: "intValue"}
-_UNREAD_SHORT = rb'[^"\\]{0,%d}+' % _SHORT
 _STRING = rb'"(?:[^"\\]++|\\.)*+"'
 
 _members = Decoder(dict[str, Raw]).decode
@@ -36,9 +29,6 @@ _BEFORE_MEMBER = re.compile(rb'\s*[{,]\s*"([^"\\]*)"\s*:\s*')
 _AFTER_MEMBERS = re.compile(rb"\s*(?:\{\s*)?\}")
 _BEFORE_ITEM = re.compile(rb"\s*[\[,]\s*")
 _BRACKETS = re.compile(rb"[\[\]{}]|" + _STRING, re.DOTALL)
-_NO_BACKSLASH_BEFORE = re.compile(rb'"(?<!\\")')
-_BACKSLASHES_BEFORE = b'\\\\"'
-_BACKSLASH = 0x5C
 
 
 class UnusualError(Exception):
@@ -47,38 +37,20 @@ class UnusualError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class JsonMould:
-    """`match` matches attributes, up to the first text to be passed over if there are `more`; each of these begins
-    behind such a text. `pick` gives, of all groups, tenant and response id; then input and output, if the counts are
-    just whole numbers for these (`has_usual_counts`). `fixed` is what all have in common, `passed_over` the places of
-    long texts."""
+    """`match` matches attributes. `pick` gives, of all groups, tenant and response id; then input and output, if the
+    counts are just whole numbers for these (`has_usual_counts`). `fixed` is what all have in common."""
 
     layout: Layout
     match: Callable[[bytes], Any]
-    more: Sequence[Callable[[bytes, int], Any]]
     pick: Callable[[Sequence[bytes]], Sequence[bytes]]
     has_counts: bool
     has_usual_counts: bool
     counts_at: Mapping[str, int]
     fixed: Sequence[bytes]
-    passed_over: frozenset[int]
-
-    def groups(self, text: bytes) -> Sequence[bytes] | None:
-        """None if the attributes do not fit."""
-        match = self.match(text)
-        if match is None:
-            return None
-        groups: tuple[bytes, ...] = match.groups()
-        for match_next in self.more:
-            match = match_next(text, _end_of_text(text, match.end()))
-            if match is None:
-                return None
-            groups += match.groups()
-        return groups
 
 
-def json_mould_of(text: bytes, layout: Layout, compared: frozenset[str], others: Sequence[JsonMould]) -> JsonMould:
-    """Of a span with these attributes. Long texts are passed over where they are in `others`, too, if these are the
-    same in all that is fixed. Raises UnusualError."""
+def json_mould_of(text: bytes, layout: Layout, compared: frozenset[str]) -> JsonMould:
+    """Of a span with these attributes. Raises UnusualError."""
     own = dict.fromkeys(layout.count_places, _COUNT)
     if layout.tenant_at >= 0:
         own[layout.named.key] = _TENANT
@@ -86,51 +58,34 @@ def json_mould_of(text: bytes, layout: Layout, compared: frozenset[str], others:
         own[layout.form.id_key] = _RESPONSE_ID
     parts = _parts_of(text, own, compared)
     fixed = [text[begins:ends] for begins, ends in _between(parts, len(text))]
-    passed_over = frozenset(at for at, part in enumerate(parts) if part.is_text and part.ends - part.begins > _SHORT)
-    passed_over = passed_over.union(*[other.passed_over for other in others if other.fixed == fixed])
-    if sum(map(len, fixed)) > MOST_FIXED_BYTES:
-        raise UnusualError
-    patterns = [re.escape(fixed[0])]
-    for at, (part, behind) in enumerate(zip(parts, fixed[1:], strict=True)):
-        if at in passed_over:
-            patterns.append(re.escape(behind))
-        else:
-            patterns[-1] += part.pattern + re.escape(behind)
-    patterns[-1] += b"()"  # for what there is not
+    pattern = re.escape(fixed[0])
+    for part, behind in zip(parts, fixed[1:], strict=True):
+        pattern += part.pattern + re.escape(behind)
+    match = re.compile(b"(?s)" + pattern + b"()").fullmatch  # the last group is for what there is not
     group_of = {key: at for at, key in enumerate([part.key for part in parts if part.key])}
-    if group_of.keys() != own.keys():
+    if group_of.keys() != own.keys() or match(text) is None:
         raise UnusualError
-    compiled = [re.compile(b"(?s)" + pattern) for pattern in patterns]
-    matches = [*[one.match for one in compiled[:-1]], compiled[-1].fullmatch]
     usual = layout.usual_counts
     tenant_key = layout.named.key if layout.tenant_at >= 0 else ""
     id_key = layout.form.id_key if layout.id_at >= 0 else ""
-    made = JsonMould(
+    return JsonMould(
         layout=layout,
-        match=matches[0],
-        more=matches[1:],
+        match=match,
         pick=itemgetter(*[group_of.get(key, len(own)) for key in (tenant_key, id_key, *(usual or ("", "")))]),
         has_counts=layout.read_counts is not None,
         has_usual_counts=bool(usual),
         counts_at={} if usual else {key: group_of[key] for key in layout.count_places},
         fixed=fixed,
-        passed_over=passed_over,
     )
-    if made.groups(text) is None:
-        raise UnusualError
-    return made
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """From where to where something stands that varies, and the pattern of that. `key` is that of an attribute that is
-    read, `is_text` whether it is the inside of a text that nobody reads."""
+class _Part(NamedTuple):
+    """From where to where something stands that varies, its pattern, and the key of an attribute that is read."""
 
     begins: int
     ends: int
     pattern: bytes
     key: str = ""
-    is_text: bool = False
 
 
 def _parts_of(text: bytes, own: Mapping[str, bytes], compared: frozenset[str]) -> list[_Part]:
@@ -152,18 +107,14 @@ def _parts_of(text: bytes, own: Mapping[str, bytes], compared: frozenset[str]) -
 
 def _value(text: bytes, begins: int, ends: int, *, key: str, pattern: bytes) -> _Part:
     """Of an attribute that is read by this pattern, or that nobody reads if it is empty."""
+    if not pattern:
+        return _Part(begins, ends, _bracketed_like(text[begins:ends]))
     members = _objects_members(text, begins, ends)
-    if len(members) == 1:
-        name, inner_begins, inner_ends = members[0]
-        is_quoted = text[inner_begins : inner_begins + 1] == b'"'
-        inside = inner_begins + is_quoted, inner_ends - is_quoted
-        if pattern and _KINDS[pattern] == name:
-            return _Part(*inside, pattern, key)
-        if not pattern and is_quoted:
-            return _Part(*inside, _UNREAD_SHORT, is_text=True)
-    if pattern or ends - begins > _MOST_BRACKETED:
+    if len(members) != 1 or members[0][0] != _KINDS[pattern]:
         raise UnusualError
-    return _Part(begins, ends, _bracketed_like(text[begins:ends]))
+    _, begins, ends = members[0]
+    is_quoted = text[begins : begins + 1] == b'"'
+    return _Part(begins + is_quoted, ends - is_quoted, pattern, key)
 
 
 def _between(parts: Sequence[_Part], end: int) -> list[tuple[int, int]]:
@@ -177,25 +128,12 @@ def _bracketed_like(text: bytes) -> bytes:
     for found in _BRACKETS.findall(text):
         depth += (found in b"[{") - (found in b"]}")
         deepest = max(deepest, depth)
+    if not deepest:
+        raise UnusualError
     inside = rb'(?:[^\[\]{}"]++|%b)*+' % _STRING
     for _ in range(deepest - 1):
         inside = rb'(?:[^\[\]{}"]++|%b|[\[{]%b[\]}])*+' % (_STRING, inside)
     return rb"[\[{]%b[\]}]" % inside
-
-
-def _end_of_text(text: bytes, at: int) -> int:
-    """Where the quotation mark stands that ends the text that goes on at `at`."""
-    found = _NO_BACKSLASH_BEFORE.search(text, at)
-    end = found.start() if found is not None else len(text)
-    quote = text.find(_BACKSLASHES_BEFORE, at, end) + 2
-    while quote >= 2:
-        backslashes = 2
-        while text[quote - backslashes - 1] == _BACKSLASH:
-            backslashes += 1
-        if backslashes % 2 == 0:
-            return quote
-        quote = text.find(_BACKSLASHES_BEFORE, quote, end) + 2
-    return end
 
 
 def _objects_members(text: bytes, begins: int, ends: int) -> list[tuple[str, int, int]]:

@@ -11,6 +11,9 @@ from spanmeter.wire.json_mould import JsonMould, UnusualError, json_mould_of
 from spanmeter.wire.moulds import MOST_ALIKE, MOST_MOULDS, MOST_PARSED, MOST_TENANTS, WORTH_SPANS
 from spanmeter.wire.request import known_time
 
+MOST_BYTES = 2_048
+"""Of attributes. A pattern goes from one byte to the next: of long texts it takes longer than to decode them."""
+
 _Like = tuple[str | None, bool]
 """What is told of a span before its attributes: its name, and whether it ended with an error."""
 
@@ -39,17 +42,17 @@ class JsonMoulds:
             return spans
         others: list[WrittenSpan] = []
         for span in spans:
-            groups: Sequence[bytes] | None = None
+            match = None
             alike = moulds.get((span.name, span.is_error))
-            if alike is not None:
-                text = bytes(span.attributes)
+            if alike is not None and len(text := bytes(span.attributes)) <= MOST_BYTES:
                 for mould in alike:
-                    groups = mould.groups(text)
-                    if groups is not None:
+                    match = mould.match(text)
+                    if match is not None:
                         break
-            if groups is None:
+            if match is None:
                 others.append(span)
                 continue
+            groups = match.groups()
             named, response_id, input_, output = mould.pick(groups)
             tenant, counts = "", None
             if named:
@@ -100,14 +103,14 @@ class JsonMoulds:
         if len(self._seen) >= MOST_MOULDS:
             self._seen.clear()
         self._seen[like] = seen % WORTH_SPANS
-        return seen >= WORTH_SPANS and self._made < MOST_MOULDS
+        return seen >= WORTH_SPANS and self._made < MOST_MOULDS and len(bytes(span.attributes)) <= MOST_BYTES
 
     def learn(self, span: WrittenSpan, layout: Layout, compared: frozenset[str]) -> None:
         self._made += 1
         like = span.name, span.is_error
         others = self._like.get(like, ())
         try:
-            made = json_mould_of(bytes(span.attributes), layout, compared, others)
+            made = json_mould_of(bytes(span.attributes), layout, compared)
         except UnusualError:
             return
         different = tuple(other for other in others if other.fixed != made.fixed)
