@@ -13,7 +13,6 @@ from msgspec.json import Decoder
 from spanmeter.usage.span import NO_PARENT, NO_PARENT_LINK
 from spanmeter.wire.request import id_fault
 
-_Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 _UnixNano = Annotated[int, Meta(ge=0)]
 _UInt32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 
@@ -24,7 +23,7 @@ _ERROR_CODES = (2, "2", "STATUS_CODE_ERROR")
 class AnyValue(Struct, rename="camel", gc=False):
     string_value: str | None = None
     bool_value: bool | None = None
-    int_value: _Int64 | None = None
+    int_value: int | float | None = None  # JavaScript's SDK writes 1e21 as one (otlp-transformer, common/internal.ts)
     double_value: float | None = None
     array_value: "ArrayValue | None" = None
     kvlist_value: "KeyValueList | None" = None
