@@ -22,6 +22,7 @@ from spanmeter.usage.dialects import (
     sdk_native,
     spring_ai,
     strands,
+    traceai,
     vercel_ai,
 )
 from spanmeter.usage.dialects.dialect import Dialect
@@ -52,5 +53,6 @@ DIALECTS: tuple[Dialect, ...] = (
     genkit.DIALECT,
     haystack.DIALECT,
     openinference.DIALECT,
+    traceai.DIALECT,
     otel_genai.DIALECT,
 )

@@ -39,6 +39,8 @@ SCOPES = (
     "pydantic-ai",
     "semantic_kernel.utils.telemetry",
     "strands.telemetry.tracer",
+    "traceai_bedrock",
+    "traceai_langchain",
     "vllm.llm_engine",
 )
 NAMES = (
