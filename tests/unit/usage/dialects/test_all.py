@@ -14,6 +14,7 @@ from tests.unit.usage.dialects.spans import span_of
 
 SCOPES = (
     "",
+    "@opentelemetry/instrumentation-aws-sdk",
     "agent_framework",
     "com.anthropic.sdk.python",
     "gcp.vertex.agent",
