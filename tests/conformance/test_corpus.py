@@ -24,7 +24,7 @@ def test_case(name: str) -> None:
 
 
 # Their spans have no counts and no operation: they are calls by the instrumentation's own word for it.
-UNMETERED = ("traceai-groq__groq_stream", "traceai-openai__stream_nousage")
+UNMETERED = ("lmnr__stream_nousage", "traceai-groq__groq_stream", "traceai-openai__stream_nousage")
 
 
 @pytest.mark.parametrize("name", UNMETERED)

@@ -7,6 +7,7 @@ from spanmeter.usage.dialects import (
     genkit,
     google_adk,
     haystack,
+    laminar,
     langfuse,
     langsmith,
     litellm,
@@ -54,5 +55,6 @@ DIALECTS: tuple[Dialect, ...] = (
     haystack.DIALECT,
     openinference.DIALECT,
     traceai.DIALECT,
+    laminar.DIALECT,
     otel_genai.DIALECT,
 )
