@@ -12,6 +12,7 @@ from spanmeter.usage.dialects import (
     langsmith,
     litellm,
     logfire,
+    loongsuite,
     microsoft,
     mlflow,
     openinference,
@@ -56,5 +57,6 @@ DIALECTS: tuple[Dialect, ...] = (
     openinference.DIALECT,
     traceai.DIALECT,
     laminar.DIALECT,
+    loongsuite.DIALECT,
     otel_genai.DIALECT,
 )

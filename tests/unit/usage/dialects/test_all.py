@@ -35,6 +35,7 @@ SCOPES = (
     "opentelemetry.instrumentation.google_generativeai",
     "opentelemetry.instrumentation.langchain",
     "opentelemetry.instrumentation.openai.v1",
+    "opentelemetry.util.genai.handler",
     "org.springframework.boot",
     "pipecat",
     "pydantic-ai",
