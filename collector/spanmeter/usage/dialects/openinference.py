@@ -37,7 +37,7 @@ from spanmeter.usage.dialects.gemini import with_thoughts
 from spanmeter.usage.dialects.otel_genai import CountNames, make_call, read_counts
 from spanmeter.usage.dialects.provider_names import semconv_provider
 from spanmeter.usage.dialects.reply_text import read_reply
-from spanmeter.usage.dialects.reply_usage import read_reply_usage
+from spanmeter.usage.dialects.reply_usage import read_output_meta
 from spanmeter.usage.span import Span
 from spanmeter.usage.values import count, json_object, text, version
 
@@ -56,7 +56,6 @@ COUNTS = CountNames(
     total=(_TOTAL,),
 )
 _COUNTS_WITHOUT_TOTAL = replace(COUNTS, total=())
-_BILLED_UNITS = CountNames(input=("input_tokens",), output=("output_tokens",))
 
 _CALLS = {"LLM": "chat", "EMBEDDING": "embeddings", "DECISION": "decide", "UNKNOWN": "", "": ""}
 """Kinds of spans that are calls where they bear counts, and their operation. Those of kind LLM and EMBEDDING are calls
@@ -65,7 +64,7 @@ _CALLS_WITHOUT_COUNTS = frozenset({"LLM", "EMBEDDING"})
 _PYTHON_SCOPES = "openinference.instrumentation."
 _JAVASCRIPT_SCOPES = "@arizeai/openinference-instrumentation-"
 _OWN_SCOPES = (_PYTHON_SCOPES, "@arizeai/")
-_UNTIL_STREAM_IS_READ_NS = 1_000_000_000
+UNTIL_STREAM_IS_READ_NS = 1_000_000_000
 _GUARDRAILS_CALL = ("guardrails-ai", "call")
 _SOLE_SOURCES = ("claude_agent_sdk", "claude-agent-sdk")
 _CLAUDE_SDK_INCLUDES_CACHE = (0, 1, 13)
@@ -75,6 +74,7 @@ _TOTALS_WITH_CACHE = frozenset({"bedrock", "pipecat"})
 """Packages that pass on a total with the cached tokens and do not name all of those: what it has beyond the others is
 prompt."""
 _COUNTS_IN_OUTPUT = frozenset({"cohere", "haystack"})
+"""Packages whose spans of embeddings have their counts there."""
 
 _PROVIDER_PACKAGES = {
     "anthropic": "anthropic",
@@ -144,7 +144,7 @@ def recognise(span: Span) -> LlmCall | None:
         response_id=reply.response_id,
         streamed=reply.streamed or (usage is None and _is_stream(span)),
         sole_source=maker.package in _SOLE_SOURCES,
-        looks_ahead_ns=_UNTIL_STREAM_IS_READ_NS if maker.package == "llama_index" and "stream" in span.name else 0,
+        looks_ahead_ns=UNTIL_STREAM_IS_READ_NS if maker.package == "llama_index" and "stream" in span.name else 0,
     )
 
 
@@ -189,23 +189,18 @@ def _read_counts(span: Span, maker: _Maker) -> tuple[Usage | None, str]:
     if _total_leaves_cache_out(span, maker):
         return read_counts(span.attributes, _COUNTS_WITHOUT_TOTAL, cache_included=False)
     usage, problem = read_counts(span.attributes, COUNTS, cache_included=not _prompt_leaves_cache_out(span, maker))
-    if usage is None and not problem and text(span.attributes, _KIND) == "EMBEDDING":
-        return _read_output_meta(span, maker)
+    if (
+        usage is None
+        and not problem
+        and maker.package in _COUNTS_IN_OUTPUT
+        and text(span.attributes, _KIND) == "EMBEDDING"
+    ):
+        return read_output_meta(span.attributes.get("output.value"))
     usage = with_thoughts(usage, span.attributes, total=_TOTAL, model=maker.model)
     if usage is not None and maker.package in _TOTALS_WITH_CACHE:
         total = count(span.attributes, _TOTAL) or 0
         usage = replace(usage, input=usage.input + max(total - usage.total, 0))
     return usage, problem
-
-
-def _read_output_meta(span: Span, maker: _Maker) -> tuple[Usage | None, str]:
-    """What the output of an embedder says about itself, where that is the only place of its counts."""
-    if maker.package not in _COUNTS_IN_OUTPUT:
-        return None, ""
-    meta = json_object(json_object(span.attributes.get("output.value")).get("meta"))
-    if maker.package == "cohere":
-        return read_counts(json_object(meta.get("billed_units")), _BILLED_UNITS)
-    return read_reply_usage(json_object(meta.get("usage")))
 
 
 def _total_leaves_cache_out(span: Span, maker: _Maker) -> bool:

@@ -4,7 +4,8 @@ Source: openai-python types/completion_usage.py and types/responses/response_usa
 types/usage.py (`input_tokens` excludes what was read from and written to the cache); python-genai types.py,
 GenerateContentResponseUsageMetadata (`candidates_token_count` excludes thoughts, tool use prompts are apart);
 Bedrock Converse API, TokenUsage (`inputTokens` excludes the cache, `totalTokens` includes it); langchain-core 1.8.3
-messages/ai.py, UsageMetadata (input and output include their details).
+messages/ai.py, UsageMetadata (input and output include their details); haystack-ai 3.4.1 components/embedders
+(`meta.usage`); cohere 7.3.1 types/api_meta_billed_units.py (floating-point numbers).
 """
 
 from collections.abc import Mapping
@@ -52,6 +53,7 @@ _LANGCHAIN = CountNames(
     reasoning=("reasoning",),
     total=("total_tokens",),
 )
+_BILLED_UNITS = CountNames(input=("input_tokens",), output=("output_tokens",))
 
 
 def read_reply_usage(usage: Mapping[str, AttributeValue]) -> tuple[Usage | None, str]:
@@ -64,6 +66,15 @@ def read_reply_usage(usage: Mapping[str, AttributeValue]) -> tuple[Usage | None,
     if counts.keys() & {*_ANTHROPIC.cache_read, *_ANTHROPIC.cache_write} and "prompt_tokens" not in counts:
         return read_counts(counts, _ANTHROPIC, cache_included=False)
     return read_counts(counts, _OPENAI)
+
+
+def read_output_meta(output: AttributeValue) -> tuple[Usage | None, str]:
+    """The counts in what the output of an embedder says about itself: Haystack's, or a reply of Cohere's."""
+    meta = json_object(json_object(output).get("meta"))
+    billed_units = json_object(meta.get("billed_units"))
+    return (
+        read_counts(billed_units, _BILLED_UNITS) if billed_units else read_reply_usage(json_object(meta.get("usage")))
+    )
 
 
 def read_langchain_usage(usage: Mapping[str, AttributeValue]) -> tuple[Usage | None, str]:

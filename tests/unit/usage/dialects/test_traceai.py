@@ -124,10 +124,43 @@ def test_a_token_count_is_no_call() -> None:
     assert call.role is Role.IGNORED
 
 
-def test_an_agent_s_run_is_a_sum_and_the_only_record() -> None:
-    attributes = counts(100, 20, 120) | {"pydantic_ai.span_kind": "agent_run", "gen_ai.system": "openai"}
-    call = traceai("pydantic_ai._instrumentor", attributes)
-    assert (call.role, call.sole_source, call.usage) == (Role.AGGREGATE, True, Usage(input=100, output=20))
+@pytest.mark.parametrize(
+    ("package", "sole_source"), [("pydantic_ai._instrumentor", True), ("autogen", True), ("crewai", False)]
+)
+def test_a_run_s_sum_may_be_the_only_record(package: str, *, sole_source: bool) -> None:
+    call = traceai(package, counts(100, 20, 120) | {"gen_ai.system": "openai"})
+    assert (call.role, call.sole_source, call.usage) == (Role.AGGREGATE, sole_source, Usage(input=100, output=20))
+
+
+def test_adk_s_agents_are_overwritten_by_their_calls() -> None:
+    attributes = counts(100, 50, 150) | {KIND: "LLM", "gen_ai.usage.output_tokens.reasoning": 30}
+    call = traceai("google_adk", attributes, "call_llm")
+    assert (call.role, call.usage) == (Role.CALL, Usage(input=100, output=20, reasoning=30))
+    agent = traceai("google_adk", attributes, "agent_run [weather]")
+    assert (agent.role, agent.sole_source) == (Role.AGGREGATE, True)
+
+
+def test_what_prepares_a_request_is_no_call() -> None:
+    assert traceai("llamaindex", {KIND: "LLM"}, "OpenAI._prepare_chat_with_tools").role is Role.IGNORED
+    assert traceai("haystack", {KIND: "LLM"}, "ChatPromptBuilder.run").role is Role.IGNORED
+    assert traceai("haystack", {KIND: "LLM"}, "OpenAIGenerator.run").role is Role.CALL
+
+
+def test_a_stream_of_llama_index_ends_before_it_begins() -> None:
+    assert traceai("llamaindex", LLM | counts(9, 1), "OpenAI.stream_chat").looks_ahead_ns > 0
+    assert traceai("llamaindex", LLM | counts(9, 1), "OpenAI.chat").looks_ahead_ns == 0
+
+
+def test_counts_of_haystack_s_embedders_are_in_the_output() -> None:
+    output: dict[str, AttributeValue] = {"output.value": json.dumps({"meta": {"usage": {"prompt_tokens": 9}}})}
+    assert traceai("haystack", {KIND: "EMBEDDING"} | output).usage == Usage(input=9)
+    assert traceai("haystack", {KIND: "LLM"} | output).usage is None
+
+
+def test_an_operation_without_a_kind_is_the_conventions() -> None:
+    for operation, role in (("chat", Role.CALL), ("invoke_agent", Role.AGGREGATE)):
+        call = traceai("strands", counts(9, 1) | {"gen_ai.operation.name": operation})
+        assert (call.dialect, call.role) == ("otel-genai", role)
 
 
 def test_a_model_that_nobody_named_is_none() -> None:
