@@ -16,10 +16,10 @@ import msgspec
 from spanmeter.pipeline.recent import RecentCalls
 from spanmeter.store.ledger import Ledger, PlainEvent, Settlement, Tally
 from spanmeter.usage.attribution import Attribution
-from spanmeter.usage.call import SpanFacts, Usage
+from spanmeter.usage.call import SpanFacts, Usage, call_of
 from spanmeter.usage.decision import Decision
 from spanmeter.usage.event import EventRules, UsageEvent, events, part_classes, rfc3339
-from spanmeter.usage.grouping import Look, call_of
+from spanmeter.usage.likeness import Look
 from spanmeter.usage.outcome import Outcome, Reason
 from spanmeter.usage.plain import PlainCall, unlike_others
 

@@ -5,8 +5,8 @@ import struct
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from spanmeter.usage.call import SpanFacts
-from spanmeter.usage.grouping import Key, reach_end_ns, reach_ns
+from spanmeter.usage.call import Key, SpanFacts
+from spanmeter.usage.likeness import reach_end_ns, reach_ns
 from spanmeter.usage.packing import Row
 from spanmeter.usage.trace import is_call
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from spanmeter.usage.attribution import Attribution, Where, attribute
-from spanmeter.usage.call import LlmCall, Role, SpanFacts, Usage
-from spanmeter.usage.grouping import Bond, Group, Key, call_of, group_calls, key_of
+from spanmeter.usage.call import Key, LlmCall, Role, SpanFacts, Usage, call_of, key_of
+from spanmeter.usage.grouping import Bond, Group, group_calls
 from spanmeter.usage.identity import is_specific, response_identity, span_identity
 from spanmeter.usage.loops import carried_over
 from spanmeter.usage.models import same_model

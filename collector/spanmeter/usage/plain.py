@@ -14,8 +14,8 @@ from typing import NamedTuple
 from spanmeter.usage.attribution import Attribution, attribute
 from spanmeter.usage.call import SpanFacts
 from spanmeter.usage.decision import Decision, DecisionRules
-from spanmeter.usage.grouping import Look, are_unlike
 from spanmeter.usage.identity import identity_of_span, is_specific, is_usual, looks_made, response_identity
+from spanmeter.usage.likeness import Look, are_unlike
 from spanmeter.usage.outcome import Outcome, Reason
 from spanmeter.usage.packing import Arrival, Counts, Row, unpacked
 from spanmeter.usage.trace import Trace, is_call

@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spanmeter.usage import grouping
-from spanmeter.usage.call import Role, SpanFacts
+from spanmeter.usage.call import Key, Role, SpanFacts
 from spanmeter.usage.decision import Decision, DecisionRules, decide
-from spanmeter.usage.grouping import Key
 from spanmeter.usage.trace import Trace, is_call
 from tests.spans import NOW_NS, facts, llm_call, parent_id, span_id, trace_id
 

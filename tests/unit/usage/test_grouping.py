@@ -1,7 +1,7 @@
 """Which spans record the same call. The shapes were seen in the corpus."""
 
-from spanmeter.usage.call import Role, SpanFacts, Usage
-from spanmeter.usage.grouping import Bond, group_calls, key_of
+from spanmeter.usage.call import Role, SpanFacts, Usage, key_of
+from spanmeter.usage.grouping import Bond, group_calls
 from spanmeter.usage.trace import Trace
 from tests.spans import NOW_NS, SPECIFIC_ID, facts, llm_call
 

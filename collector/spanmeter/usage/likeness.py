@@ -1,0 +1,120 @@
+"""Whether two spans may record one call, as far as they alone can tell: who saw it, its counts, its model, its time."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+
+from spanmeter.usage.call import SpanFacts, Usage, call_of
+from spanmeter.usage.identity import is_specific
+from spanmeter.usage.models import same_model
+
+SLACK_NS = 5_000_000
+"""Clocks of one process read at different places: a span inside another may stick out by so much."""
+
+Look = tuple[str, str, str, tuple[int, int] | None]
+"""What may join a call to others wherever they are: service, scope, response id, all of its input and output tokens."""
+
+
+def look_of(span: SpanFacts) -> Look:
+    call = call_of(span)
+    usage = call.usage
+    counts = None if usage is None else (usage.all_input, usage.all_output)
+    return span.service, span.scope, call.response_id, counts
+
+
+def are_unlike(
+    response_ids: Sequence[str], scopes: Iterable[tuple[str, str]], looks: Callable[[], Sequence[Look]]
+) -> list[bool]:
+    """For each of some calls, whether no rule below joins it to another by response id or counts. `scopes` are all
+    services and scopes of theirs; `looks` are asked for where counts can matter.
+
+    It asks for less than the rules do (ids of any form, any two scopes with equal counts), and so never misses a bond.
+    """
+    ids = Counter(response_ids)
+    ids[""] = 0
+    seen_by: dict[str, set[str]] = defaultdict(set)
+    for service, scope in scopes:
+        seen_by[service].add(scope)
+    several = {service for service, scopes in seen_by.items() if len(scopes) > 1}
+    shared = _shared_counts([look for look in looks() if look[0] in several]) if several else ()
+    if not shared:
+        return [ids[response_id] < 2 for response_id in response_ids]
+    return [ids[response_id] < 2 and (service, counts) not in shared for service, _, response_id, counts in looks()]
+
+
+def _shared_counts(looks: Sequence[Look]) -> set[tuple[str, tuple[int, int]]]:
+    """Counts that several instrumentations of a service reported. Calls whose prompt is unknown may be any of the same
+    output's: see `_join_side_by_side`."""
+    scopes: dict[tuple[str, tuple[int, int]], set[str]] = defaultdict(set)
+    for service, scope, _, counts in looks:
+        if counts is not None:
+            scopes[service, counts].add(scope)
+    shared = {alike for alike, seen in scopes.items() if len(seen) > 1}
+    without_prompt = {(service, output) for service, (prompt, output) in scopes if not prompt}
+    if without_prompt:
+        of_output: dict[tuple[str, int], set[str]] = defaultdict(set)
+        for (service, (_, output)), seen in scopes.items():
+            of_output[service, output] |= seen
+        mixed = {key for key in without_prompt if len(of_output[key]) > 1}
+        shared.update(alike for alike in scopes if (alike[0], alike[1][1]) in mixed)
+    return shared
+
+
+def reach_ns(span: SpanFacts) -> int:
+    return span.start_ns - max(SLACK_NS, call_of(span).looks_back_ns)
+
+
+def reach_end_ns(span: SpanFacts) -> int:
+    return span.end_ns + max(SLACK_NS, call_of(span).looks_ahead_ns)
+
+
+def distance_ns(one: SpanFacts, other: SpanFacts) -> int:
+    return abs(one.start_ns - other.start_ns) + abs(one.end_ns - other.end_ns)
+
+
+def may_be_twins(one: SpanFacts, other: SpanFacts) -> bool:
+    """Whether two calls of different traces may be one, seen by two instrumentations of a service."""
+    return one.service == other.service and alike(call_of(one).usage, call_of(other).usage) and side_by_side(one, other)
+
+
+def side_by_side(one: SpanFacts, other: SpanFacts) -> bool:
+    """Whether two calls with equal counts may be one, seen by two instrumentations, as far as they alone can tell."""
+    ids = {call_of(span).response_id for span in (one, other)} - {""}
+    return (
+        one.scope != other.scope
+        and len([response_id for response_id in ids if is_specific(response_id)]) < 2
+        and same_model(models_of(one), models_of(other))
+        and (_within(one, other) or _within(other, one))
+    )
+
+
+def _within(inner: SpanFacts, outer: SpanFacts) -> bool:
+    """In time. A span that reports on an earlier call reaches back before its start, one that ends before its call
+    begins reaches ahead; the call may be as long as it likes."""
+    back, ahead = call_of(outer).looks_back_ns, call_of(outer).looks_ahead_ns
+    if back or ahead:
+        return outer.start_ns - back <= inner.start_ns and inner.start_ns <= outer.end_ns + ahead
+    return outer.start_ns - SLACK_NS <= inner.start_ns and inner.end_ns <= outer.end_ns + SLACK_NS
+
+
+def models_of(span: SpanFacts) -> tuple[str, ...]:
+    return call_of(span).request_model, call_of(span).response_model
+
+
+def equal_counts(one: Usage | None, other: Usage | None) -> bool:
+    return (one.all_input, one.all_output) == (other.all_input, other.all_output) if one and other else one is other
+
+
+def alike(one: Usage | None, other: Usage | None) -> bool:
+    """Equal counts, as far as both prompts are known."""
+    if one is None or other is None or one.all_output != other.all_output:
+        return False
+    return one.all_input == other.all_input or not one.all_input or not other.all_input
+
+
+def can_agree(outer: Usage, inner: Usage | None) -> bool:
+    """Whether two readings of one call may differ so: one side equal, or equal but for cached tokens or reasoning."""
+    if inner is None:
+        return True
+    inputs = {outer.all_input, outer.input} & {inner.all_input, inner.input}
+    outputs = {outer.all_output, outer.output} & {inner.all_output, inner.output}
+    return bool((inputs - {0}) or (outputs - {0}))
