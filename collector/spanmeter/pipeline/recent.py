@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from spanmeter.usage.call import Key, SpanFacts
-from spanmeter.usage.likeness import reach_end_ns, reach_ns
+from spanmeter.usage.likeness import reach_end_ns, reach_ns, readings, readings_of
 from spanmeter.usage.packing import Row
 from spanmeter.usage.trace import is_call
 
@@ -19,8 +19,8 @@ MOST_ALIKE = 1_000
 ANY_PROMPT = -1
 """A call whose prompt is unknown, which then has no tokens, may be any with the same output."""
 
-_RECORD = struct.Struct("<16s8sqqqq")
-"""Trace, span, from when to when the call may have been (ns), all input and output tokens."""
+_RECORD = struct.Struct("<16s8sqqqqq")
+"""Trace, span, from when to when the call may have been (ns), all input and output tokens, and those of reasoning."""
 
 
 class _Seen:
@@ -34,13 +34,13 @@ class _Seen:
         self._sorted_bytes = 0
         self._by_counts: dict[tuple[int, int], list[int]] = {}
 
-    def alike(self, prompt: int, output: int) -> Iterator[tuple[bytes, bytes, int, int, int, int]]:
+    def alike(self, prompt: int, output: int) -> Iterator[tuple[bytes, bytes, int, int, int, int, int]]:
         """The newest with these counts; with this output, if the prompt is `ANY_PROMPT`."""
         places, noted = self._by_counts, self.noted
         for at in range(self._sorted_bytes, len(noted), _RECORD.size):
-            *_, all_input, all_output = _RECORD.unpack_from(noted, at)
-            places.setdefault((all_input, all_output), []).append(at)
-            places.setdefault((ANY_PROMPT, all_output), []).append(at)
+            *_, all_input, all_output, reasoning = _RECORD.unpack_from(noted, at)
+            for counts in (*readings(all_input, all_output, reasoning), (ANY_PROMPT, all_output)):
+                places.setdefault(counts, []).append(at)
         self._sorted_bytes = len(noted)
         return (_RECORD.unpack_from(noted, at) for at in places.get((prompt, output), ())[-MOST_ALIKE:])
 
@@ -77,7 +77,7 @@ class RecentCalls:
             if place is not None:
                 seen, back_ns, ahead_ns = place
                 records = [
-                    pack(row[1], row[2], row[5] - back_ns, row[6] + ahead_ns, of[0] + of[1] + of[2], of[3] + of[4])
+                    pack(row[1], row[2], row[5] - back_ns, row[6] + ahead_ns, sum(of[:3]), of[3] + of[4], of[4])
                     for row in rows
                     if (of := row[9]) is not None
                 ]
@@ -104,14 +104,13 @@ class RecentCalls:
             from_ns, to_ns = reach_ns(span), reach_end_ns(span)
             own: list[Key] = []
             has_others = False
-            prompts = (usage.all_input, 0) if usage.all_input else (ANY_PROMPT,)
-            for scope, prompt in itertools.product(self._scopes(span), prompts):
+            output = usage.all_output
+            told = {*readings_of(usage), (0, output)} if usage.all_input else {(ANY_PROMPT, output)}
+            for scope, counts in itertools.product(self._scopes(span), told):
                 for calls in (self._young, self._old):
                     if scope not in calls.get(span.service, ()):
                         continue
-                    for trace_id, span_id, began_ns, ended_ns, *_ in calls[span.service][scope].alike(
-                        prompt, usage.all_output
-                    ):
+                    for trace_id, span_id, began_ns, ended_ns, *_ in calls[span.service][scope].alike(*counts):
                         if trace_id != span.trace_id and began_ns <= to_ns and from_ns <= ended_ns:
                             if scope == span.scope:
                                 own.append((trace_id, span_id))

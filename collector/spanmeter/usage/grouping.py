@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from operator import itemgetter
 from types import MappingProxyType
 
 from spanmeter.usage.call import Key, SpanFacts, Usage, call_of, key_of
@@ -19,10 +20,11 @@ from spanmeter.usage.likeness import (
     distance_ns,
     equal_counts,
     look_of,
+    may_be_twins,
     models_of,
     reach_end_ns,
     reach_ns,
-    side_by_side,
+    readings_of,
 )
 from spanmeter.usage.loops import carried_over
 from spanmeter.usage.models import same_model
@@ -227,7 +229,7 @@ def _join_nested(calls: Sequence[SpanFacts], traces: Mapping[bytes, Trace], join
             same = [span for span in counted if equal_counts(usage, call_of(span).usage)]
             if same:
                 joined.join(same[-1], outer, Bond.NESTED)
-                for twin in _twins(same[-1], same):
+                for twin in _twins(same[-1], counted):
                     joined.join(same[-1], twin, Bond.SIDE_BY_SIDE)
             elif _covers(counted, usage):
                 sums.append(outer)
@@ -239,7 +241,7 @@ def _twins(span: SpanFacts, others: Sequence[SpanFacts]) -> list[SpanFacts]:
     whose instrumentation may be one of theirs: afterwards two spans of one would keep the groups apart."""
     closest: dict[str, SpanFacts] = {}
     for other in sorted(others, key=lambda other: (distance_ns(span, other), key_of(other))):
-        if side_by_side(span, other):
+        if may_be_twins(span, other):
             closest.setdefault(other.scope, other)
     return list(closest.values())
 
@@ -256,43 +258,51 @@ def _join_side_by_side(calls: Sequence[SpanFacts], traces: Mapping[bytes, Trace]
     """Calls of different instrumentations in one service, one within the time of the other, with equal counts above
     zero, of the same model and not of different tenants, are the same call. Each is paired with one at most of every
     other instrumentation, those closest in time first. No prompt has no tokens: where one is unknown, the output has
-    to do (LangChain's streams of Anthropic's models under LangSmith)."""
+    to do (LangChain's streams of Anthropic's models under LangSmith). Where one tells of reasoning and the other does
+    not, the counts may be equal but for that (LoongSuite's plug-in beside google-adk's own spans)."""
     by_counts: dict[tuple[str, int, int], list[SpanFacts]] = defaultdict(list)
     for span in calls:
-        usage = call_of(span).usage
-        if usage is not None:
-            by_counts[span.service, usage.all_input, usage.all_output].append(span)
+        for prompt, output in readings_of(call_of(span).usage):
+            by_counts[span.service, prompt, output].append(span)
     without_prompt = {(service, output) for service, prompt, output in by_counts if not prompt}
     for (service, prompt, output), spans in list(by_counts.items()) if without_prompt else ():
         if prompt and (service, output) in without_prompt:
             by_counts[service, 0, output] += spans
-    for spans in by_counts.values():
-        if len({span.scope for span in spans}) < 2:
-            continue
-        pairs = sorted(
-            (distance_ns(one, other), key_of(one), key_of(other), one, other)
-            for one, other in _overlapping(spans)
-            if side_by_side(one, other) and not _of_different_tenants(one, other, traces)
-        )
-        for *_, one, other in pairs:
-            first, second = joined.of(one), joined.of(other)
-            if first is not second and not first.scopes & second.scopes and _can_be_one(first, second, traces):
-                joined.join(one, other, Bond.SIDE_BY_SIDE)
+    pairs = {
+        (distance_ns(one, other), key_of(one), key_of(other)): (one, other)
+        for spans in by_counts.values()
+        if len({span.scope for span in spans}) > 1
+        for one, other in _overlapping(spans)
+        if may_be_twins(one, other) and not _of_different_tenants(one, other, traces)
+    }
+    for _, (one, other) in sorted(pairs.items(), key=itemgetter(0)):
+        first, second = joined.of(one), joined.of(other)
+        if first is not second and not first.scopes & second.scopes and _can_be_one(first, second, traces):
+            joined.join(one, other, Bond.SIDE_BY_SIDE)
 
 
 def _can_be_one(first: Group, second: Group, traces: Mapping[bytes, Trace]) -> bool:
-    """Neither two provider ids nor two tenants nor two prompts, in all that the groups hold by now."""
+    """Neither two provider ids nor two tenants nor two prompts nor two outputs with reasoning, in all that the groups
+    hold by now."""
     for facts_of in (_specific_ids, lambda group: _tenants(group, traces)):
         one, other = facts_of(first), facts_of(second)
         if one and other and one != other:
             return False
-    prompts, others = _prompts(first), _prompts(second)
-    return not prompts or not others or not prompts.isdisjoint(others)
+    for counts_of in (_prompts, _outputs_with_reasoning):
+        counts, others = counts_of(first), counts_of(second)
+        if counts and others and counts.isdisjoint(others):
+            return False
+    return True
 
 
 def _prompts(group: Group) -> set[int]:
     usages = [call_of(span).usage for span in group.members.values()]
     return {usage.all_input for usage in usages if usage is not None} - {0}
+
+
+def _outputs_with_reasoning(group: Group) -> set[int]:
+    usages = [call_of(span).usage for span in group.members.values()]
+    return {usage.all_output for usage in usages if usage is not None and usage.reasoning}
 
 
 def _specific_ids(group: Group) -> set[str]:

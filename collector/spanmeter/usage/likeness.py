@@ -10,15 +10,27 @@ from spanmeter.usage.models import same_model
 SLACK_NS = 5_000_000
 """Clocks of one process read at different places: a span inside another may stick out by so much."""
 
-Look = tuple[str, str, str, tuple[int, int] | None]
-"""What may join a call to others wherever they are: service, scope, response id, all of its input and output tokens."""
+Readings = tuple[tuple[int, int], ...]
+"""Input and output tokens as instrumentations that know more or less may tell them."""
+
+Look = tuple[str, str, str, Readings]
+"""What may join a call to others wherever they are: service, scope, response id, counts."""
+
+
+def readings(prompt: int, output: int, reasoning: int) -> Readings:
+    """All input and output tokens; and without the reasoning, see `alike`."""
+    if reasoning and prompt:
+        return (prompt, output), (prompt, output - reasoning)
+    return ((prompt, output),)
+
+
+def readings_of(usage: Usage | None) -> Readings:
+    return () if usage is None else readings(usage.all_input, usage.all_output, usage.reasoning)
 
 
 def look_of(span: SpanFacts) -> Look:
     call = call_of(span)
-    usage = call.usage
-    counts = None if usage is None else (usage.all_input, usage.all_output)
-    return span.service, span.scope, call.response_id, counts
+    return span.service, span.scope, call.response_id, readings_of(call.usage)
 
 
 def are_unlike(
@@ -35,18 +47,21 @@ def are_unlike(
     for service, scope in scopes:
         seen_by[service].add(scope)
     several = {service for service, scopes in seen_by.items() if len(scopes) > 1}
-    shared = _shared_counts([look for look in looks() if look[0] in several]) if several else ()
+    shared = _shared_counts([look for look in looks() if look[0] in several]) if several else set()
     if not shared:
         return [ids[response_id] < 2 for response_id in response_ids]
-    return [ids[response_id] < 2 and (service, counts) not in shared for service, _, response_id, counts in looks()]
+    return [
+        ids[response_id] < 2 and shared.isdisjoint([(service, counts) for counts in told])
+        for service, _, response_id, told in looks()
+    ]
 
 
 def _shared_counts(looks: Sequence[Look]) -> set[tuple[str, tuple[int, int]]]:
     """Counts that several instrumentations of a service reported. Calls whose prompt is unknown may be any of the same
-    output's: see `_join_side_by_side`."""
+    output's: see `alike`."""
     scopes: dict[tuple[str, tuple[int, int]], set[str]] = defaultdict(set)
-    for service, scope, _, counts in looks:
-        if counts is not None:
+    for service, scope, _, told in looks:
+        for counts in told:
             scopes[service, counts].add(scope)
     shared = {alike for alike, seen in scopes.items() if len(seen) > 1}
     without_prompt = {(service, output) for service, (prompt, output) in scopes if not prompt}
@@ -72,11 +87,13 @@ def distance_ns(one: SpanFacts, other: SpanFacts) -> int:
 
 
 def may_be_twins(one: SpanFacts, other: SpanFacts) -> bool:
-    """Whether two calls of different traces may be one, seen by two instrumentations of a service."""
-    return one.service == other.service and alike(call_of(one).usage, call_of(other).usage) and side_by_side(one, other)
+    """Whether two calls may be one, seen by two instrumentations of a service."""
+    return (
+        one.service == other.service and alike(call_of(one).usage, call_of(other).usage) and _side_by_side(one, other)
+    )
 
 
-def side_by_side(one: SpanFacts, other: SpanFacts) -> bool:
+def _side_by_side(one: SpanFacts, other: SpanFacts) -> bool:
     """Whether two calls with equal counts may be one, seen by two instrumentations, as far as they alone can tell."""
     ids = {call_of(span).response_id for span in (one, other)} - {""}
     return (
@@ -105,10 +122,23 @@ def equal_counts(one: Usage | None, other: Usage | None) -> bool:
 
 
 def alike(one: Usage | None, other: Usage | None) -> bool:
-    """Equal counts, as far as both prompts are known."""
-    if one is None or other is None or one.all_output != other.all_output:
+    """Equal counts, as far as both prompts are known, or equal but for the reasoning that one of them left out."""
+    if one is None or other is None:
         return False
-    return one.all_input == other.all_input or not one.all_input or not other.all_input
+    if one.all_output == other.all_output:
+        return one.all_input == other.all_input or not one.all_input or not other.all_input
+    return leaves_out_reasoning(one, other) or leaves_out_reasoning(other, one)
+
+
+def leaves_out_reasoning(short: Usage | None, whole: Usage) -> bool:
+    """Whether the one knows nothing of the reasoning that the other tells of, with the same prompt and answer: where a
+    provider counts them apart (Gemini's candidates and thoughts), some take the answer's tokens for all."""
+    return (
+        short is not None
+        and whole.reasoning > short.reasoning == 0
+        and short.all_input == whole.all_input > 0
+        and short.output == whole.output
+    )
 
 
 def can_agree(outer: Usage, inner: Usage | None) -> bool:

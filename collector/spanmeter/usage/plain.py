@@ -15,7 +15,7 @@ from spanmeter.usage.attribution import Attribution, attribute
 from spanmeter.usage.call import SpanFacts
 from spanmeter.usage.decision import Decision, DecisionRules
 from spanmeter.usage.identity import identity_of_span, is_specific, is_usual, looks_made, response_identity
-from spanmeter.usage.likeness import Look, are_unlike
+from spanmeter.usage.likeness import Look, are_unlike, readings
 from spanmeter.usage.outcome import Outcome, Reason
 from spanmeter.usage.packing import Arrival, Counts, Row, unpacked
 from spanmeter.usage.trace import Trace, is_call
@@ -129,5 +129,5 @@ def unlike_others(calls: Sequence[PlainCall], others: Sequence[Look]) -> list[bo
 
 def _look_of(call: PlainCall) -> Look:
     fresh, cache_read, cache_write, output, reasoning = call.counts
-    counts = fresh + cache_read + cache_write, output + reasoning
-    return call.shape.service, call.shape.scope, call.row[8], counts
+    told = readings(fresh + cache_read + cache_write, output + reasoning, reasoning)
+    return call.shape.service, call.shape.scope, call.row[8], told

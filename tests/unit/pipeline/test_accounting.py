@@ -6,7 +6,7 @@ import pytest
 from spanmeter.pipeline.accounting import Gathered, Rules, settle_traces
 from spanmeter.pipeline.recent import RecentCalls
 from spanmeter.store.ledger import Settlement, Tally
-from spanmeter.usage.call import Role, SpanFacts
+from spanmeter.usage.call import Role, SpanFacts, Usage
 from spanmeter.usage.decision import DecisionRules
 from spanmeter.usage.event import EventRules
 from spanmeter.usage.outcome import Outcome, Reason
@@ -276,6 +276,16 @@ class TestTwinsInOtherTraces:
         whole = [facts(trace=traces[1], scope="two", tenant="acme")]
         assert self.bill([*streamed, *whole]) == self.bill(whole, streamed) == [("acme", 5), ("acme", 10)]
         assert self.bill(streamed, whole) == [("acme", 5)]  # what was billed stands
+
+    @pytest.mark.parametrize("traces", [(1, 2), (2, 1)])
+    def test_one_that_left_out_the_reasoning(self, traces: tuple[int, int]) -> None:
+        short = [facts(trace=traces[0], scope="one", tenant="acme")]
+        call = llm_call(usage=Usage(input=10, output=5, reasoning=7))
+        whole = [facts(trace=traces[1], scope="two", tenant="acme", call=call)]
+        assert self.bill([*short, *whole]) == self.bill(whole, short) == [("acme", 10), ("acme", 12)]
+        assert self.bill(short, whole) == [("acme", 5), ("acme", 10)]  # what was billed stands
+        other = [replace(one, span_id=span_id(9), trace_id=trace_id(9)) for one in whole]
+        assert len(self.bill(short, whole, other)) == len(self.bill(whole, short, other)) == 4
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spanmeter.usage import grouping
-from spanmeter.usage.call import Key, Role, SpanFacts
+from spanmeter.usage.call import Key, Role, SpanFacts, Usage
 from spanmeter.usage.decision import Decision, DecisionRules, decide
 from spanmeter.usage.trace import Trace, is_call
 from tests.spans import NOW_NS, facts, llm_call, parent_id, span_id, trace_id
@@ -17,8 +17,12 @@ CALLS = st.one_of(
     st.none(),
     st.builds(
         llm_call,
-        st.sampled_from([0, 1, 10, 20, 40]),
-        st.sampled_from([0, 5, 7]),
+        usage=st.builds(
+            Usage,
+            input=st.sampled_from([0, 1, 10, 20, 40]),
+            output=st.sampled_from([0, 5, 7]),
+            reasoning=st.sampled_from([0, 0, 2, 5]),
+        ),
         role=st.sampled_from([Role.CALL] * 5 + [Role.AGGREGATE, Role.IGNORED]),
         response_id=st.sampled_from(IDS),
         request_model=st.sampled_from(["gpt-4o", "gpt-4o", "claude"]),

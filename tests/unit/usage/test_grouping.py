@@ -1,6 +1,8 @@
 """Which spans record the same call. The shapes were seen in the corpus."""
 
-from spanmeter.usage.call import Role, SpanFacts, Usage, key_of
+from dataclasses import replace
+
+from spanmeter.usage.call import LlmCall, Role, SpanFacts, Usage, key_of
 from spanmeter.usage.grouping import Bond, group_calls
 from spanmeter.usage.trace import Trace
 from tests.spans import NOW_NS, SPECIFIC_ID, facts, llm_call
@@ -176,6 +178,38 @@ class TestSideBySide:
         third = facts(3, trace=3, scope="third", service="shop", call=llm_call(99, 5), **at(20, 80))
         assert len(groups(one, other, third)) == 2
         assert len(groups(*self.pair(call=llm_call(0, 6)))) == 2
+
+    def test_reasoning_that_one_of_them_left_out(self) -> None:
+        # loongsuite-instrumentation-google-adk 0.9.0 _plugin.py takes `candidates_token_count` for the output; beside
+        # it is google-adk 1.10.0's own span, whose `usage_metadata` has the thoughts.
+        def told(output: int, reasoning: int) -> LlmCall:
+            return llm_call(usage=Usage(input=10, output=output, reasoning=reasoning))
+
+        one, other = self.pair(call=told(5, 7))
+        assert groups(one, other) == [keys(one, other)]
+        assert groups(replace(one, call=other.call), replace(other, call=one.call)) == [keys(one, other)]
+        assert len(groups(*self.pair(call=told(6, 7)))) == 2
+        assert len(groups(*self.pair(call=llm_call(usage=Usage(input=11, output=5, reasoning=7))))) == 2
+        third = facts(3, trace=3, scope="third", service="shop", call=told(5, 8), **at(12, 88))
+        assert len(groups(other, third)) == 2
+        assert sorted(map(len, groups(one, other, third))) == [1, 2]
+        assert len(groups(*self.pair(call=llm_call(usage=Usage(output=5, reasoning=7))))) == 2  # of which prompt?
+
+    def test_identical_prompts_in_parallel_with_reasoning_stay_apart(self) -> None:
+        outer = [facts(n, trace=n, scope="framework", service="shop", **at(n, 100 + n)) for n in (1, 2, 3)]
+        inner = [
+            facts(
+                10 + n,
+                trace=10 + n,
+                scope="sdk",
+                service="shop",
+                call=llm_call(usage=Usage(input=10, output=5, reasoning=n)),
+                **at(n + 1, 99 + n),
+            )
+            for n in (1, 2, 3)
+        ]
+        assert sorted(groups(*outer, *inner)) == sorted(keys(*pair) for pair in zip(outer, inner, strict=True))
+        assert len(groups(*inner)) == 3
 
     def test_other_model(self) -> None:
         assert len(groups(*self.pair(call=llm_call(request_model="gpt-4o")))) == 2
