@@ -17,7 +17,7 @@ from spanmeter.usage.identity import is_specific
 from spanmeter.usage.likeness import (
     are_unlike,
     can_agree,
-    distance_ns,
+    distance,
     equal_counts,
     look_of,
     may_be_twins,
@@ -237,10 +237,10 @@ def _join_nested(calls: Sequence[SpanFacts], traces: Mapping[bytes, Trace], join
 
 
 def _twins(span: SpanFacts, others: Sequence[SpanFacts]) -> list[SpanFacts]:
-    """Of every other instrumentation, the record closest in time of the same call. Asked inside a call around them all,
+    """Of every other instrumentation, the closest record of the same call. Asked inside a call around them all,
     whose instrumentation may be one of theirs: afterwards two spans of one would keep the groups apart."""
     closest: dict[str, SpanFacts] = {}
-    for other in sorted(others, key=lambda other: (distance_ns(span, other), key_of(other))):
+    for other in sorted(others, key=lambda other: (distance(span, other), key_of(other))):
         if may_be_twins(span, other):
             closest.setdefault(other.scope, other)
     return list(closest.values())
@@ -257,9 +257,9 @@ def _outer_call(span: SpanFacts, trace: Trace) -> SpanFacts | None:
 def _join_side_by_side(calls: Sequence[SpanFacts], traces: Mapping[bytes, Trace], joined: _Joined) -> None:
     """Calls of different instrumentations in one service, one within the time of the other, with equal counts above
     zero, of the same model and not of different tenants, are the same call. Each is paired with one at most of every
-    other instrumentation, those closest in time first. No prompt has no tokens: where one is unknown, the output has
-    to do (LangChain's streams of Anthropic's models under LangSmith). Where one tells of reasoning and the other does
-    not, the counts may be equal but for that (LoongSuite's plug-in beside google-adk's own spans)."""
+    other instrumentation, the closest first. No prompt has no tokens: where one is unknown, the output has to do
+    (LangChain's streams of Anthropic's models under LangSmith). Where one tells of reasoning and the other does not,
+    the counts may be equal but for that (LoongSuite's plug-in beside google-adk's own spans)."""
     by_counts: dict[tuple[str, int, int], list[SpanFacts]] = defaultdict(list)
     for span in calls:
         for prompt, output in readings_of(call_of(span).usage):
@@ -269,7 +269,7 @@ def _join_side_by_side(calls: Sequence[SpanFacts], traces: Mapping[bytes, Trace]
         if prompt and (service, output) in without_prompt:
             by_counts[service, 0, output] += spans
     pairs = {
-        (distance_ns(one, other), key_of(one), key_of(other)): (one, other)
+        (distance(one, other), key_of(one), key_of(other)): (one, other)
         for spans in by_counts.values()
         if len({span.scope for span in spans}) > 1
         for one, other in _overlapping(spans)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from spanmeter.usage.call import SpanFacts, Usage, call_of
 from spanmeter.usage.identity import is_specific
 from spanmeter.usage.models import same_model
+from spanmeter.usage.span import NO_PARENT
 
 SLACK_NS = 5_000_000
 """Clocks of one process read at different places: a span inside another may stick out by so much."""
@@ -82,8 +83,11 @@ def reach_end_ns(span: SpanFacts) -> int:
     return span.end_ns + max(SLACK_NS, call_of(span).looks_ahead_ns)
 
 
-def distance_ns(one: SpanFacts, other: SpanFacts) -> int:
-    return abs(one.start_ns - other.start_ns) + abs(one.end_ns - other.end_ns)
+def distance(one: SpanFacts, other: SpanFacts) -> tuple[bool, int]:
+    """How far apart two records are that may be of one call: least under one parent, then by their times (ns). Times
+    alone would mix up equal calls at once where one's records last longer (google-adk's until the tools have run)."""
+    are_siblings = one.trace_id == other.trace_id and one.parent_span_id == other.parent_span_id != NO_PARENT
+    return not are_siblings, abs(one.start_ns - other.start_ns) + abs(one.end_ns - other.end_ns)
 
 
 def may_be_twins(one: SpanFacts, other: SpanFacts) -> bool:
