@@ -85,14 +85,14 @@ def told_apart(
 
 def without_twins(calls: Sequence[PlainCall], recent: RecentCalls) -> tuple[list[PlainCall], list[PlainCall]]:
     """Those of which no other instrumentation has seen anything alike lately, and the rest."""
-    shapes = {id(call[0]): call[0] for call in calls}
-    watched = {number for number, shape in shapes.items() if recent.has_others(shape)}
+    kinds = {(id(call[0]), call[1][8] != ""): call for call in calls}
+    watched = {kind for kind, call in kinds.items() if recent.has_others(call.shape, call.row[8])}
     if not watched:
         return [*calls], []
     apart: list[PlainCall] = []
     entangled: list[PlainCall] = []
     for call in calls:
-        has_twin = id(call.shape) in watched and any(True for _ in recent.twins([call.facts()]))
+        has_twin = (id(call[0]), call[1][8] != "") in watched and any(True for _ in recent.twins([call.facts()]))
         (entangled if has_twin else apart).append(call)
     return apart, entangled
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from spanmeter.usage.call import Key, SpanFacts
-from spanmeter.usage.likeness import reach_end_ns, reach_ns, readings, readings_of
+from spanmeter.usage.likeness import reach_end_ns, reach_ns, readings, readings_of, seen_by, seer_of
 from spanmeter.usage.packing import Row
 from spanmeter.usage.trace import is_call
 
@@ -57,7 +57,7 @@ class RecentCalls:
 
     def __init__(self, keep_ns: int) -> None:
         self._keep_ns = keep_ns
-        self._young, self._old = _nothing(), _nothing()  # by service and scope
+        self._young, self._old = _nothing(), _nothing()  # by service and who saw the call
         self._young_calls = 0
         self._young_since_ns = 0
 
@@ -67,13 +67,13 @@ class RecentCalls:
             self._old, self._young = self._young, _nothing()
             self._young_calls, self._young_since_ns = 0, now_ns
         pack = _RECORD.pack
-        by_shape: defaultdict[int, list[Row]] = defaultdict(list)  # by the shape's `id`
+        by_shape: defaultdict[tuple[int, bool], list[Row]] = defaultdict(list)  # by the shape's `id`, and by has it ids
         shapes: dict[int, SpanFacts] = {}
         for shape, row in calls:
-            by_shape[id(shape)].append(row)
+            by_shape[id(shape), row[8] != ""].append(row)
             shapes[id(shape)] = shape
-        for number, rows in by_shape.items():
-            place = self._place(shapes[number])
+        for (number, _), rows in by_shape.items():
+            place = self._place(shapes[number], rows[0][8])
             if place is not None:
                 seen, back_ns, ahead_ns = place
                 records = [
@@ -84,35 +84,39 @@ class RecentCalls:
                 seen.noted += b"".join(records)
                 self._young_calls += len(records)
 
-    def _place(self, shape: SpanFacts) -> tuple[_Seen, int, int] | None:
-        """Where calls of a shape are noted, and how far they reach back and ahead; None if it is no call's."""
+    def _place(self, shape: SpanFacts, response_id: str) -> tuple[_Seen, int, int] | None:
+        """Where calls like that are noted, and how far they reach back and ahead; None if it is no call's."""
         if not is_call(shape):
             return None
-        return self._young[shape.service][shape.scope], -reach_ns(shape), reach_end_ns(shape)  # of a call at time 0
+        seen = self._young[shape.service][seen_by(shape, response_id)]
+        return seen, -reach_ns(shape), reach_end_ns(shape)  # of a call at time 0
 
-    def has_others(self, shape: SpanFacts) -> bool:
-        """Whether another instrumentation than that of `shape` has seen calls of its service."""
-        return not self._scopes(shape) <= {shape.scope}
+    def has_others(self, shape: SpanFacts, response_id: str) -> bool:
+        """Whether another instrumentation than that of such a call has seen calls of its service."""
+        return not self._seers(shape) <= {seen_by(shape, response_id)}
 
     def twins(self, spans: Iterable[SpanFacts]) -> Iterator[tuple[SpanFacts, Key]]:
         """Of `spans`, each with the calls of other traces that could be the same one, seen by another instrumentation,
         as far as counts and times tell; and with what its own has seen like that, which may be their record."""
         for span in spans:
             usage = span.call.usage if span.call is not None else None
-            if usage is None or not self.has_others(span):
+            if usage is None:
+                continue
+            seer, seers = seer_of(span), self._seers(span)
+            if seers <= {seer}:
                 continue
             from_ns, to_ns = reach_ns(span), reach_end_ns(span)
             own: list[Key] = []
             has_others = False
             output = usage.all_output
             told = {*readings_of(usage), (0, output)} if usage.all_input else {(ANY_PROMPT, output)}
-            for scope, counts in itertools.product(self._scopes(span), told):
+            for other, counts in itertools.product(seers, told):
                 for calls in (self._young, self._old):
-                    if scope not in calls.get(span.service, ()):
+                    if other not in calls.get(span.service, ()):
                         continue
-                    for trace_id, span_id, began_ns, ended_ns, *_ in calls[span.service][scope].alike(*counts):
+                    for trace_id, span_id, began_ns, ended_ns, *_ in calls[span.service][other].alike(*counts):
                         if trace_id != span.trace_id and began_ns <= to_ns and from_ns <= ended_ns:
-                            if scope == span.scope:
+                            if other == seer:
                                 own.append((trace_id, span_id))
                                 continue
                             has_others = True
@@ -120,5 +124,5 @@ class RecentCalls:
             if has_others:
                 yield from ((span, key) for key in own)
 
-    def _scopes(self, span: SpanFacts) -> set[str]:
+    def _seers(self, span: SpanFacts) -> set[str]:
         return {*self._young.get(span.service, ()), *self._old.get(span.service, ())}

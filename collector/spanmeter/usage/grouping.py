@@ -25,6 +25,7 @@ from spanmeter.usage.likeness import (
     reach_end_ns,
     reach_ns,
     readings_of,
+    seer_of,
 )
 from spanmeter.usage.loops import carried_over
 from spanmeter.usage.models import same_model
@@ -52,8 +53,8 @@ class Group:
     bonds: dict[Key, Bond] = field(default_factory=dict)
 
     @property
-    def scopes(self) -> set[str]:
-        return {span.scope for span in self.members.values()}
+    def seers(self) -> set[str]:
+        return {seer_of(span) for span in self.members.values()}
 
 
 @dataclass(slots=True)
@@ -184,7 +185,7 @@ def _join_responses(calls: Sequence[SpanFacts], joined: _Joined) -> None:
     for spans in by_id.values():
         for at, span in enumerate(spans):
             for earlier in spans[:at]:
-                if span.scope != earlier.scope or equal_counts(call_of(span).usage, call_of(earlier).usage):
+                if seer_of(span) != seer_of(earlier) or equal_counts(call_of(span).usage, call_of(earlier).usage):
                     joined.join(earlier, span, Bond.SAME_RESPONSE)
                     break
 
@@ -242,7 +243,7 @@ def _twins(span: SpanFacts, others: Sequence[SpanFacts]) -> list[SpanFacts]:
     closest: dict[str, SpanFacts] = {}
     for other in sorted(others, key=lambda other: (distance(span, other), key_of(other))):
         if may_be_twins(span, other):
-            closest.setdefault(other.scope, other)
+            closest.setdefault(seer_of(other), other)
     return list(closest.values())
 
 
@@ -271,13 +272,13 @@ def _join_side_by_side(calls: Sequence[SpanFacts], traces: Mapping[bytes, Trace]
     pairs = {
         (distance(one, other), key_of(one), key_of(other)): (one, other)
         for spans in by_counts.values()
-        if len({span.scope for span in spans}) > 1
+        if len({seer_of(span) for span in spans}) > 1
         for one, other in _overlapping(spans)
         if may_be_twins(one, other) and not _of_different_tenants(one, other, traces)
     }
     for _, (one, other) in sorted(pairs.items(), key=itemgetter(0)):
         first, second = joined.of(one), joined.of(other)
-        if first is not second and not first.scopes & second.scopes and _can_be_one(first, second, traces):
+        if first is not second and not first.seers & second.seers and _can_be_one(first, second, traces):
             joined.join(one, other, Bond.SIDE_BY_SIDE)
 
 

@@ -11,11 +11,28 @@ from spanmeter.usage.span import NO_PARENT
 SLACK_NS = 5_000_000
 """Clocks of one process read at different places: a span inside another may stick out by so much."""
 
+SHARED_SCOPES = frozenset({"opentelemetry.util.genai.handler"})
+"""Of libraries that write the spans for several instrumentations of a process: opentelemetry-util-genai, LoongSuite's
+and Splunk's (handler.py: `get_tracer(__name__, …)`)."""
+
 Readings = tuple[tuple[int, int], ...]
 """Input and output tokens as instrumentations that know more or less may tell them."""
 
 Look = tuple[str, str, str, Readings]
-"""What may join a call to others wherever they are: service, scope, response id, counts."""
+"""What may join a call to others wherever they are: service, who saw it, response id, counts."""
+
+
+def seen_by(shape: SpanFacts, response_id: str) -> str:
+    """Which instrumentation recorded a call with that response id. Of those that share a scope each has its operation,
+    and either knows its client's ids or does not: LoongSuite's for google-adk and LangChain never set one, those for
+    google-genai and LiteLLM always do."""
+    if shape.scope not in SHARED_SCOPES or shape.call is None:
+        return shape.scope
+    return f"{shape.scope} {shape.call.operation} {bool(response_id)}"
+
+
+def seer_of(span: SpanFacts) -> str:
+    return seen_by(span, call_of(span).response_id)
 
 
 def readings(prompt: int, output: int, reasoning: int) -> Readings:
@@ -31,23 +48,24 @@ def readings_of(usage: Usage | None) -> Readings:
 
 def look_of(span: SpanFacts) -> Look:
     call = call_of(span)
-    return span.service, span.scope, call.response_id, readings_of(call.usage)
+    return span.service, seer_of(span), call.response_id, readings_of(call.usage)
 
 
 def are_unlike(
-    response_ids: Sequence[str], scopes: Iterable[tuple[str, str]], looks: Callable[[], Sequence[Look]]
+    response_ids: Sequence[str], seers: Iterable[tuple[str, str]], looks: Callable[[], Sequence[Look]]
 ) -> list[bool]:
-    """For each of some calls, whether no rule below joins it to another by response id or counts. `scopes` are all
-    services and scopes of theirs; `looks` are asked for where counts can matter.
+    """For each of some calls, whether no rule below joins it to another by response id or counts. `seers` are all
+    services and who saw calls of theirs; `looks` are asked for where counts can matter.
 
-    It asks for less than the rules do (ids of any form, any two scopes with equal counts), and so never misses a bond.
+    It asks for less than the rules do (ids of any form, any two instrumentations with equal counts), and so never
+    misses a bond.
     """
     ids = Counter(response_ids)
     ids[""] = 0
-    seen_by: dict[str, set[str]] = defaultdict(set)
-    for service, scope in scopes:
-        seen_by[service].add(scope)
-    several = {service for service, scopes in seen_by.items() if len(scopes) > 1}
+    of_service: dict[str, set[str]] = defaultdict(set)
+    for service, seer in seers:
+        of_service[service].add(seer)
+    several = {service for service, found in of_service.items() if len(found) > 1}
     shared = _shared_counts([look for look in looks() if look[0] in several]) if several else set()
     if not shared:
         return [ids[response_id] < 2 for response_id in response_ids]
@@ -60,18 +78,18 @@ def are_unlike(
 def _shared_counts(looks: Sequence[Look]) -> set[tuple[str, tuple[int, int]]]:
     """Counts that several instrumentations of a service reported. Calls whose prompt is unknown may be any of the same
     output's: see `alike`."""
-    scopes: dict[tuple[str, tuple[int, int]], set[str]] = defaultdict(set)
-    for service, scope, _, told in looks:
+    seers: dict[tuple[str, tuple[int, int]], set[str]] = defaultdict(set)
+    for service, seer, _, told in looks:
         for counts in told:
-            scopes[service, counts].add(scope)
-    shared = {alike for alike, seen in scopes.items() if len(seen) > 1}
-    without_prompt = {(service, output) for service, (prompt, output) in scopes if not prompt}
+            seers[service, counts].add(seer)
+    shared = {alike for alike, seen in seers.items() if len(seen) > 1}
+    without_prompt = {(service, output) for service, (prompt, output) in seers if not prompt}
     if without_prompt:
         of_output: dict[tuple[str, int], set[str]] = defaultdict(set)
-        for (service, (_, output)), seen in scopes.items():
+        for (service, (_, output)), seen in seers.items():
             of_output[service, output] |= seen
         mixed = {key for key in without_prompt if len(of_output[key]) > 1}
-        shared.update(alike for alike in scopes if (alike[0], alike[1][1]) in mixed)
+        shared.update(alike for alike in seers if (alike[0], alike[1][1]) in mixed)
     return shared
 
 
@@ -101,7 +119,7 @@ def _side_by_side(one: SpanFacts, other: SpanFacts) -> bool:
     """Whether two calls with equal counts may be one, seen by two instrumentations, as far as they alone can tell."""
     ids = {call_of(span).response_id for span in (one, other)} - {""}
     return (
-        one.scope != other.scope
+        seer_of(one) != seer_of(other)
         and len([response_id for response_id in ids if is_specific(response_id)]) < 2
         and same_model(models_of(one), models_of(other))
         and (_within(one, other) or _within(other, one))

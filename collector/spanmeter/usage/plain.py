@@ -15,7 +15,7 @@ from spanmeter.usage.attribution import Attribution, attribute
 from spanmeter.usage.call import SpanFacts
 from spanmeter.usage.decision import Decision, DecisionRules
 from spanmeter.usage.identity import identity_of_span, is_specific, is_usual, looks_made, response_identity
-from spanmeter.usage.likeness import Look, are_unlike, readings
+from spanmeter.usage.likeness import SHARED_SCOPES, Look, are_unlike, readings, seen_by
 from spanmeter.usage.outcome import Outcome, Reason
 from spanmeter.usage.packing import Arrival, Counts, Row, unpacked
 from spanmeter.usage.trace import Trace, is_call
@@ -117,8 +117,10 @@ def unlike_others(calls: Sequence[PlainCall], others: Sequence[Look]) -> list[bo
     own_ids = [call[1][8] for call in calls]
     ids = [*own_ids, *[look[2] for look in others]]
     shapes = {id(call[0]): call[0] for call in calls}
-    scopes = {*[(shape.service, shape.scope) for shape in shapes.values()], *[look[:2] for look in others]}
-    unlike = are_unlike(ids, scopes, lambda: [*map(_look_of, calls), *others])
+    seers = {*[(shape.service, shape.scope) for shape in shapes.values()], *[look[:2] for look in others]}
+    if any(shape.scope in SHARED_SCOPES for shape in shapes.values()):
+        seers = {*[_look_of(call)[:2] for call in calls], *[look[:2] for look in others]}
+    unlike = are_unlike(ids, seers, lambda: [*map(_look_of, calls), *others])
     response_ids = set(ids)
     # An identity of another form could be what another call bears as its response id.
     return [
@@ -130,4 +132,4 @@ def unlike_others(calls: Sequence[PlainCall], others: Sequence[Look]) -> list[bo
 def _look_of(call: PlainCall) -> Look:
     fresh, cache_read, cache_write, output, reasoning = call.counts
     told = readings(fresh + cache_read + cache_write, output + reasoning, reasoning)
-    return call.shape.service, call.shape.scope, call.row[8], told
+    return call.shape.service, seen_by(call.shape, call.row[8]), call.row[8], told

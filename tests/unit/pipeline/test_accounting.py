@@ -277,6 +277,16 @@ class TestTwinsInOtherTraces:
         assert self.bill([*streamed, *whole]) == self.bill(whole, streamed) == [("acme", 5), ("acme", 10)]
         assert self.bill(streamed, whole) == [("acme", 5)]  # what was billed stands
 
+    @pytest.mark.parametrize("operation", ["chat", "generate_content"])
+    def test_one_of_an_instrumentation_that_shares_its_scope(self, operation: str) -> None:
+        scope = "opentelemetry.util.genai.handler"
+        beside = [facts(trace=1, tenant="acme", scope=scope)]
+        call = llm_call(operation=operation, response_id=SPECIFIC_ID)
+        inside = [facts(trace=2, tenant="acme", scope=scope, call=call)]
+        assert self.bill(beside, inside) == self.bill(inside, beside) == [("acme", 5), ("acme", 10)]
+        another = [replace(beside[0], trace_id=trace_id(3))]
+        assert len(self.bill(beside, another)) == len(self.bill(inside, beside, another)) == 4
+
     @pytest.mark.parametrize("traces", [(1, 2), (2, 1)])
     def test_one_that_left_out_the_reasoning(self, traces: tuple[int, int]) -> None:
         short = [facts(trace=traces[0], scope="one", tenant="acme")]

@@ -1,12 +1,13 @@
 """Which spans record the same call. The shapes were seen in the corpus."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spanmeter.usage.call import LlmCall, Role, SpanFacts, Usage, key_of
+from spanmeter.usage.call import LlmCall, Role, SpanFacts, Usage, call_of, key_of
 from spanmeter.usage.grouping import Bond, group_calls
 from spanmeter.usage.trace import Trace
 from tests.spans import NOW_NS, SPECIFIC_ID, facts, llm_call
@@ -259,6 +260,39 @@ class TestSideBySide:
         plug_ins = [facts(n, parent=n, scope="plug-in", **at(0, 100 + n)) for n in (1, 2)]
         own = [facts(10 + n, parent=n, scope="adk", **at(0, 104 - n)) for n in (1, 2)]
         assert groups(*plug_ins, *own) == sorted((keys(*pair) for pair in zip(plug_ins, own, strict=True)), key=sorted)
+
+    def test_instrumentations_that_share_a_scope(self) -> None:
+        # loongsuite-instrumentation-google-adk 0.9.0 beside google-adk's `call_llm`, and inside that -google-genai's or
+        # -litellm's span: two of these three have the scope of the library that writes them.
+        shared: dict[str, Any] = {"scope": "opentelemetry.util.genai.handler"}
+
+        def agent(number: int) -> list[SpanFacts]:
+            id_ = f"{SPECIFIC_ID}{number}"
+            inner = llm_call(operation="generate_content", response_id=id_) if number % 2 else llm_call(response_id=id_)
+            beside = facts(number, parent=number + 7, **shared, **at(number, 100 + number))
+            own = facts(number + 1, parent=number + 7, scope="gcp.vertex.agent", **at(number, 150))
+            return [beside, own, facts(number + 2, parent=number + 1, call=inner, **shared, **at(50, 99))]
+
+        assert groups(*agent(10)) == [keys(*agent(10))]
+        assert groups(*agent(10)[::2]) == [keys(*agent(10)[::2])]
+        agents = [agent(number) for number in range(11, 91, 11)]
+        found = groups(*(span for spans in agents for span in spans))
+        assert sorted(found, key=sorted) == sorted((keys(*spans) for spans in agents), key=sorted)
+        for of_one in zip(*agents, strict=True):  # what one of them saw alone
+            for operation in ("chat", "generate_content"):
+                alike = [replace(span, call=replace(call_of(span), operation=operation)) for span in of_one]
+                assert len(groups(*alike)) == len(agents)
+        some = [span for spans in agents for span in spans[: 2 if spans is agents[0] else 3]]
+        assert len(groups(*some)) == len(agents)
+
+    def test_one_id_from_instrumentations_that_share_a_scope(self) -> None:
+        told = [
+            llm_call(10, 5, operation="chat", response_id=SPECIFIC_ID),
+            llm_call(10, 12, operation="generate_content", response_id=SPECIFIC_ID),
+        ]
+        spans = [facts(n, scope="opentelemetry.util.genai.handler", call=call) for n, call in enumerate(told, start=1)]
+        assert groups(*spans) == [keys(*spans)]
+        assert len(groups(*(replace(span, scope="sdk") for span in spans))) == 2
 
     @given(st.lists(st.lists(st.tuples(*[st.integers(1, 300)] * 3), min_size=1, max_size=3), max_size=6))
     def test_agents_in_parallel(self, agents: list[list[tuple[int, int, int]]]) -> None:
