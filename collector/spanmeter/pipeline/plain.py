@@ -21,7 +21,7 @@ from spanmeter.usage.decision import Decision
 from spanmeter.usage.event import EventRules, UsageEvent, events, part_classes, rfc3339
 from spanmeter.usage.likeness import Look
 from spanmeter.usage.outcome import Outcome, Reason
-from spanmeter.usage.plain import PlainCall, unlike_others
+from spanmeter.usage.plain import PlainCall, kinds_of, unlike_others
 
 _encode = msgspec.json.Encoder().encode
 _by_time = itemgetter(6, 1, 2)  # of a row: end, trace, span
@@ -85,8 +85,7 @@ def told_apart(
 
 def without_twins(calls: Sequence[PlainCall], recent: RecentCalls) -> tuple[list[PlainCall], list[PlainCall]]:
     """Those of which no other instrumentation has seen anything alike lately, and the rest."""
-    kinds = {(id(call[0]), call[1][8] != ""): call for call in calls}
-    watched = {kind for kind, call in kinds.items() if recent.has_others(call.shape, call.row[8])}
+    watched = {kind for kind, call in kinds_of(calls).items() if recent.has_others(call.shape, call.row[8])}
     if not watched:
         return [*calls], []
     apart: list[PlainCall] = []

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from spanmeter.usage.call import Key, SpanFacts
-from spanmeter.usage.likeness import reach_end_ns, reach_ns, readings, readings_of, seen_by, seer_of
+from spanmeter.usage.likeness import apart_by_seer, reach_end_ns, reach_ns, readings, readings_of, seen_by, seer_of
 from spanmeter.usage.packing import Row
 from spanmeter.usage.trace import is_call
 
@@ -66,30 +66,26 @@ class RecentCalls:
         if self._young_calls > MOST_CALLS // 2 or now_ns - self._young_since_ns > self._keep_ns:
             self._old, self._young = self._young, _nothing()
             self._young_calls, self._young_since_ns = 0, now_ns
-        pack = _RECORD.pack
-        by_shape: defaultdict[tuple[int, bool], list[Row]] = defaultdict(list)  # by the shape's `id`, and by has it ids
+        by_shape: defaultdict[int, list[Row]] = defaultdict(list)  # by the shape's `id`
         shapes: dict[int, SpanFacts] = {}
         for shape, row in calls:
-            by_shape[id(shape), row[8] != ""].append(row)
+            by_shape[id(shape)].append(row)
             shapes[id(shape)] = shape
-        for (number, _), rows in by_shape.items():
-            place = self._place(shapes[number], rows[0][8])
-            if place is not None:
-                seen, back_ns, ahead_ns = place
-                records = [
-                    pack(row[1], row[2], row[5] - back_ns, row[6] + ahead_ns, sum(of[:3]), of[3] + of[4], of[4])
-                    for row in rows
-                    if (of := row[9]) is not None
-                ]
-                seen.noted += b"".join(records)
-                self._young_calls += len(records)
+        for number, rows in by_shape.items():
+            for seer, of_one in apart_by_seer(shapes[number], rows):
+                self._note(shapes[number], seer, of_one)
 
-    def _place(self, shape: SpanFacts, response_id: str) -> tuple[_Seen, int, int] | None:
-        """Where calls like that are noted, and how far they reach back and ahead; None if it is no call's."""
+    def _note(self, shape: SpanFacts, seer: str, rows: Iterable[Row]) -> None:
         if not is_call(shape):
-            return None
-        seen = self._young[shape.service][seen_by(shape, response_id)]
-        return seen, -reach_ns(shape), reach_end_ns(shape)  # of a call at time 0
+            return
+        pack, back_ns, ahead_ns = _RECORD.pack, -reach_ns(shape), reach_end_ns(shape)  # of a call at time 0
+        records = [
+            pack(row[1], row[2], row[5] - back_ns, row[6] + ahead_ns, of[0] + of[1] + of[2], of[3] + of[4], of[4])
+            for row in rows
+            if (of := row[9]) is not None
+        ]
+        self._young[shape.service][seer].noted += b"".join(records)
+        self._young_calls += len(records)
 
     def has_others(self, shape: SpanFacts, response_id: str) -> bool:
         """Whether another instrumentation than that of such a call has seen calls of its service."""

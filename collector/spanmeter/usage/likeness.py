@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from spanmeter.usage.call import SpanFacts, Usage, call_of
 from spanmeter.usage.identity import is_specific
 from spanmeter.usage.models import same_model
+from spanmeter.usage.packing import Row
 from spanmeter.usage.span import NO_PARENT
 
 SLACK_NS = 5_000_000
@@ -29,6 +30,16 @@ def seen_by(shape: SpanFacts, response_id: str) -> str:
     if shape.scope not in SHARED_SCOPES or shape.call is None:
         return shape.scope
     return f"{shape.scope} {shape.call.operation} {bool(response_id)}"
+
+
+def apart_by_seer(shape: SpanFacts, rows: Sequence[Row]) -> Iterable[tuple[str, Sequence[Row]]]:
+    """The calls of one shape by who recorded them."""
+    if shape.scope not in SHARED_SCOPES:
+        return [(shape.scope, rows)]
+    apart: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        apart[seen_by(shape, row[8])].append(row)
+    return apart.items()
 
 
 def seer_of(span: SpanFacts) -> str:

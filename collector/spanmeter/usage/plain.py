@@ -8,14 +8,14 @@ This asks for less than the rules of `decision` do, and never answers otherwise:
 left to them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from spanmeter.usage.attribution import Attribution, attribute
 from spanmeter.usage.call import SpanFacts
 from spanmeter.usage.decision import Decision, DecisionRules
 from spanmeter.usage.identity import identity_of_span, is_specific, is_usual, looks_made, response_identity
-from spanmeter.usage.likeness import SHARED_SCOPES, Look, are_unlike, readings, seen_by
+from spanmeter.usage.likeness import Look, are_unlike, readings, seen_by
 from spanmeter.usage.outcome import Outcome, Reason
 from spanmeter.usage.packing import Arrival, Counts, Row, unpacked
 from spanmeter.usage.trace import Trace, is_call
@@ -112,14 +112,16 @@ class PlainShapes:
         )
 
 
+def kinds_of(calls: Iterable[PlainCall]) -> dict[tuple[int, bool], PlainCall]:
+    """One call of each shape (by its `id`), with and without a response id: who recorded a call depends on no more."""
+    return {(id(call[0]), call[1][8] != ""): call for call in calls}
+
+
 def unlike_others(calls: Sequence[PlainCall], others: Sequence[Look]) -> list[bool]:
     """For each of `calls`, whether no rule joins it to another of them or of `others`."""
     own_ids = [call[1][8] for call in calls]
     ids = [*own_ids, *[look[2] for look in others]]
-    shapes = {id(call[0]): call[0] for call in calls}
-    seers = {*[(shape.service, shape.scope) for shape in shapes.values()], *[look[:2] for look in others]}
-    if any(shape.scope in SHARED_SCOPES for shape in shapes.values()):
-        seers = {*[_look_of(call)[:2] for call in calls], *[look[:2] for look in others]}
+    seers = {*[_look_of(call)[:2] for call in kinds_of(calls).values()], *[look[:2] for look in others]}
     unlike = are_unlike(ids, seers, lambda: [*map(_look_of, calls), *others])
     response_ids = set(ids)
     # An identity of another form could be what another call bears as its response id.
