@@ -2,6 +2,7 @@
 
 import pytest
 
+from spanmeter.usage.outcome import Outcome
 from tests.corpus.cases import FOLDER, all_cases, bill, read_case, settle
 
 # What nothing on the wire could have told, with the reason.
@@ -20,6 +21,17 @@ def test_case(name: str) -> None:
         assert billed != case.expected(), f"{name} is exact now: take it off the list"
         pytest.skip(INEXACT[name])
     assert billed == case.expected()
+
+
+# Their spans have no counts and no operation: they are calls by the instrumentation's own word for it.
+UNMETERED = ("lmnr__stream_nousage", "traceai-groq__groq_stream", "traceai-openai__stream_nousage")
+
+
+@pytest.mark.parametrize("name", UNMETERED)
+def test_a_call_without_counts_is_listed(name: str) -> None:
+    case = read_case(FOLDER / f"{name}.zip")
+    outcomes = [decision.outcome for decision in settle(case).all_decisions()]
+    assert outcomes == [Outcome.UNMETERED] * len(case.calls)
 
 
 def test_score() -> None:

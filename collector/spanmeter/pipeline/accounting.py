@@ -13,11 +13,11 @@ from spanmeter.pipeline.plain import bill, told_apart, without_twins
 from spanmeter.pipeline.recent import RecentCalls
 from spanmeter.store.ledger import Billed, FurtherName, Ledger, Recorded, Settlement, TraceMemory
 from spanmeter.store.memory import memory_of
-from spanmeter.usage.call import SpanFacts, TokenClass
+from spanmeter.usage.call import Key, SpanFacts, TokenClass, key_of
 from spanmeter.usage.decision import Decision, DecisionRules, decide
 from spanmeter.usage.event import EventRules, UsageEvent, events
-from spanmeter.usage.grouping import Key, Look, key_of, look_of, may_be_twins
 from spanmeter.usage.identity import span_identity
+from spanmeter.usage.likeness import Look, look_of, may_be_twins
 from spanmeter.usage.outcome import Outcome, Reason
 from spanmeter.usage.plain import PlainCall, PlainShapes
 from spanmeter.usage.trace import Trace, is_call

@@ -16,12 +16,12 @@ import msgspec
 from spanmeter.pipeline.recent import RecentCalls
 from spanmeter.store.ledger import Ledger, PlainEvent, Settlement, Tally
 from spanmeter.usage.attribution import Attribution
-from spanmeter.usage.call import SpanFacts, Usage
+from spanmeter.usage.call import SpanFacts, Usage, call_of
 from spanmeter.usage.decision import Decision
 from spanmeter.usage.event import EventRules, UsageEvent, events, part_classes, rfc3339
-from spanmeter.usage.grouping import Look, call_of
+from spanmeter.usage.likeness import Look
 from spanmeter.usage.outcome import Outcome, Reason
-from spanmeter.usage.plain import PlainCall, unlike_others
+from spanmeter.usage.plain import PlainCall, kinds_of, unlike_others
 
 _encode = msgspec.json.Encoder().encode
 _by_time = itemgetter(6, 1, 2)  # of a row: end, trace, span
@@ -85,14 +85,13 @@ def told_apart(
 
 def without_twins(calls: Sequence[PlainCall], recent: RecentCalls) -> tuple[list[PlainCall], list[PlainCall]]:
     """Those of which no other instrumentation has seen anything alike lately, and the rest."""
-    shapes = {id(call[0]): call[0] for call in calls}
-    watched = {number for number, shape in shapes.items() if recent.has_others(shape)}
+    watched = {kind for kind, call in kinds_of(calls).items() if recent.has_others(call.shape, call.row[8])}
     if not watched:
         return [*calls], []
     apart: list[PlainCall] = []
     entangled: list[PlainCall] = []
     for call in calls:
-        has_twin = id(call.shape) in watched and any(True for _ in recent.twins([call.facts()]))
+        has_twin = (id(call[0]), call[1][8] != "") in watched and any(True for _ in recent.twins([call.facts()]))
         (entangled if has_twin else apart).append(call)
     return apart, entangled
 

@@ -5,8 +5,8 @@ import struct
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from spanmeter.usage.call import SpanFacts
-from spanmeter.usage.grouping import Key, reach_end_ns, reach_ns
+from spanmeter.usage.call import Key, SpanFacts
+from spanmeter.usage.likeness import apart_by_seer, reach_end_ns, reach_ns, readings, readings_of, seen_by, seer_of
 from spanmeter.usage.packing import Row
 from spanmeter.usage.trace import is_call
 
@@ -19,8 +19,8 @@ MOST_ALIKE = 1_000
 ANY_PROMPT = -1
 """A call whose prompt is unknown, which then has no tokens, may be any with the same output."""
 
-_RECORD = struct.Struct("<16s8sqqqq")
-"""Trace, span, from when to when the call may have been (ns), all input and output tokens."""
+_RECORD = struct.Struct("<16s8sqqqqq")
+"""Trace, span, from when to when the call may have been (ns), all input and output tokens, and those of reasoning."""
 
 
 class _Seen:
@@ -34,13 +34,13 @@ class _Seen:
         self._sorted_bytes = 0
         self._by_counts: dict[tuple[int, int], list[int]] = {}
 
-    def alike(self, prompt: int, output: int) -> Iterator[tuple[bytes, bytes, int, int, int, int]]:
+    def alike(self, prompt: int, output: int) -> Iterator[tuple[bytes, bytes, int, int, int, int, int]]:
         """The newest with these counts; with this output, if the prompt is `ANY_PROMPT`."""
         places, noted = self._by_counts, self.noted
         for at in range(self._sorted_bytes, len(noted), _RECORD.size):
-            *_, all_input, all_output = _RECORD.unpack_from(noted, at)
-            places.setdefault((all_input, all_output), []).append(at)
-            places.setdefault((ANY_PROMPT, all_output), []).append(at)
+            *_, all_input, all_output, reasoning = _RECORD.unpack_from(noted, at)
+            for counts in (*readings(all_input, all_output, reasoning), (ANY_PROMPT, all_output)):
+                places.setdefault(counts, []).append(at)
         self._sorted_bytes = len(noted)
         return (_RECORD.unpack_from(noted, at) for at in places.get((prompt, output), ())[-MOST_ALIKE:])
 
@@ -57,7 +57,7 @@ class RecentCalls:
 
     def __init__(self, keep_ns: int) -> None:
         self._keep_ns = keep_ns
-        self._young, self._old = _nothing(), _nothing()  # by service and scope
+        self._young, self._old = _nothing(), _nothing()  # by service and who saw the call
         self._young_calls = 0
         self._young_since_ns = 0
 
@@ -66,54 +66,53 @@ class RecentCalls:
         if self._young_calls > MOST_CALLS // 2 or now_ns - self._young_since_ns > self._keep_ns:
             self._old, self._young = self._young, _nothing()
             self._young_calls, self._young_since_ns = 0, now_ns
-        pack = _RECORD.pack
         by_shape: defaultdict[int, list[Row]] = defaultdict(list)  # by the shape's `id`
         shapes: dict[int, SpanFacts] = {}
         for shape, row in calls:
             by_shape[id(shape)].append(row)
             shapes[id(shape)] = shape
         for number, rows in by_shape.items():
-            place = self._place(shapes[number])
-            if place is not None:
-                seen, back_ns, ahead_ns = place
-                records = [
-                    pack(row[1], row[2], row[5] - back_ns, row[6] + ahead_ns, of[0] + of[1] + of[2], of[3] + of[4])
-                    for row in rows
-                    if (of := row[9]) is not None
-                ]
-                seen.noted += b"".join(records)
-                self._young_calls += len(records)
+            for seer, of_one in apart_by_seer(shapes[number], rows):
+                self._note(shapes[number], seer, of_one)
 
-    def _place(self, shape: SpanFacts) -> tuple[_Seen, int, int] | None:
-        """Where calls of a shape are noted, and how far they reach back and ahead; None if it is no call's."""
+    def _note(self, shape: SpanFacts, seer: str, rows: Iterable[Row]) -> None:
         if not is_call(shape):
-            return None
-        return self._young[shape.service][shape.scope], -reach_ns(shape), reach_end_ns(shape)  # of a call at time 0
+            return
+        pack, back_ns, ahead_ns = _RECORD.pack, -reach_ns(shape), reach_end_ns(shape)  # of a call at time 0
+        records = [
+            pack(row[1], row[2], row[5] - back_ns, row[6] + ahead_ns, of[0] + of[1] + of[2], of[3] + of[4], of[4])
+            for row in rows
+            if (of := row[9]) is not None
+        ]
+        self._young[shape.service][seer].noted += b"".join(records)
+        self._young_calls += len(records)
 
-    def has_others(self, shape: SpanFacts) -> bool:
-        """Whether another instrumentation than that of `shape` has seen calls of its service."""
-        return not self._scopes(shape) <= {shape.scope}
+    def has_others(self, shape: SpanFacts, response_id: str) -> bool:
+        """Whether another instrumentation than that of such a call has seen calls of its service."""
+        return not self._seers(shape) <= {seen_by(shape, response_id)}
 
     def twins(self, spans: Iterable[SpanFacts]) -> Iterator[tuple[SpanFacts, Key]]:
         """Of `spans`, each with the calls of other traces that could be the same one, seen by another instrumentation,
         as far as counts and times tell; and with what its own has seen like that, which may be their record."""
         for span in spans:
             usage = span.call.usage if span.call is not None else None
-            if usage is None or not self.has_others(span):
+            if usage is None:
+                continue
+            seer, seers = seer_of(span), self._seers(span)
+            if seers <= {seer}:
                 continue
             from_ns, to_ns = reach_ns(span), reach_end_ns(span)
             own: list[Key] = []
             has_others = False
-            prompts = (usage.all_input, 0) if usage.all_input else (ANY_PROMPT,)
-            for scope, prompt in itertools.product(self._scopes(span), prompts):
+            output = usage.all_output
+            told = {*readings_of(usage), (0, output)} if usage.all_input else {(ANY_PROMPT, output)}
+            for other, counts in itertools.product(seers, told):
                 for calls in (self._young, self._old):
-                    if scope not in calls.get(span.service, ()):
+                    if other not in calls.get(span.service, ()):
                         continue
-                    for trace_id, span_id, began_ns, ended_ns, *_ in calls[span.service][scope].alike(
-                        prompt, usage.all_output
-                    ):
+                    for trace_id, span_id, began_ns, ended_ns, *_ in calls[span.service][other].alike(*counts):
                         if trace_id != span.trace_id and began_ns <= to_ns and from_ns <= ended_ns:
-                            if scope == span.scope:
+                            if other == seer:
                                 own.append((trace_id, span_id))
                                 continue
                             has_others = True
@@ -121,5 +120,5 @@ class RecentCalls:
             if has_others:
                 yield from ((span, key) for key in own)
 
-    def _scopes(self, span: SpanFacts) -> set[str]:
+    def _seers(self, span: SpanFacts) -> set[str]:
         return {*self._young.get(span.service, ()), *self._old.get(span.service, ())}

@@ -134,3 +134,16 @@ class SpanFacts:
     hints: tuple[tuple[str, str], ...] = ()
     is_tool: bool = False
     call: LlmCall | None = None
+
+
+Key = tuple[bytes, bytes]
+"""Trace id and span id."""
+
+
+def key_of(span: SpanFacts) -> Key:
+    return span.trace_id, span.span_id
+
+
+def call_of(span: SpanFacts) -> LlmCall:
+    assert span.call is not None
+    return span.call

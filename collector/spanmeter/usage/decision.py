@@ -1,13 +1,14 @@
 """The decision on traces: for each LLM span one outcome, and who is billed for what."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from spanmeter.usage.attribution import Attribution, Where, attribute
-from spanmeter.usage.call import LlmCall, Role, SpanFacts, Usage
-from spanmeter.usage.grouping import Bond, Group, Key, call_of, group_calls, key_of
+from spanmeter.usage.call import Key, LlmCall, Role, SpanFacts, Usage, call_of, key_of
+from spanmeter.usage.grouping import Bond, Group, group_calls
 from spanmeter.usage.identity import is_specific, response_identity, span_identity
+from spanmeter.usage.likeness import leaves_out_reasoning
 from spanmeter.usage.loops import carried_over
 from spanmeter.usage.models import same_model
 from spanmeter.usage.outcome import Outcome, Reason
@@ -173,7 +174,8 @@ def _decide_group(
     found: Mapping[Key, str],
     rules: DecisionRules,
 ) -> list[Decision]:
-    standing = max(group.members.values(), key=lambda span: _standing(span, traces, billed))
+    usages = [call_of(span).usage for span in group.members.values()]
+    standing = max(group.members.values(), key=lambda span: _standing(span, usages, traces, billed))
     is_counted = call_of(standing).usage is not None
     identity = billed.get(key_of(standing)) or (_identity(standing, group, found) if is_counted else "")
     decisions = [
@@ -265,11 +267,11 @@ def _is_part_of_billed(span: SpanFacts, trace: Trace | None, billed: Mapping[Key
 
 
 def _standing(
-    span: SpanFacts, traces: Mapping[bytes, Trace], billed: Mapping[Key, str]
-) -> tuple[bool, bool, bool, bool, bool, int, bool, int, bytes, bytes]:
+    span: SpanFacts, usages: Sequence[Usage | None], traces: Mapping[bytes, Trace], billed: Mapping[Key, str]
+) -> tuple[bool, bool, bool, bool, bool, bool, int, bool, int, bytes, bytes]:
     """The greatest stands for its call: billed already, else with counts, measured rather than guessed, of the prompt
-    too, in its own place, furthest inside, with the provider's id, with most parts told apart. Ids decide between
-    equals."""
+    too, in its own place, with the reasoning that is in the group's `usages`, furthest inside, with the provider's id,
+    with most parts told apart. Ids decide between equals."""
     call = call_of(span)
     trace = traces.get(span.trace_id)
     depth = sum(1 for _ in trace.ancestors(span)) if trace is not None else 0
@@ -280,6 +282,7 @@ def _standing(
         not call.estimated,
         call.usage is not None and call.usage.all_input > 0,
         not call.mixes_up,
+        not any(other is not None and leaves_out_reasoning(call.usage, other) for other in usages),
         depth if _has_call_above(span, trace) else 0,
         is_specific(call.response_id),
         parts,

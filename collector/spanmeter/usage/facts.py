@@ -1,6 +1,7 @@
 """The facts of a request's spans: what a form and the tenant's name come to, the span's place, its dimensions."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from spanmeter.binding import NOTHING
 from spanmeter.usage.call import LlmCall
@@ -158,14 +159,14 @@ class FactsMaker:
                         self._learn_written(raw, span, moulds)
         return links
 
-    def _learn_written(self, raw: bytes, span: Span, moulds: WrittenMoulds) -> None:
+    def _learn_written(self, raw: Any, span: Span, moulds: WrittenMoulds) -> None:
         kept = self._remembered.forms.kept(span)
         if kept is None:
             return
-        form, keys, _ = kept  # a name is compared anyway
+        form, keys, _ = kept  # names are compared anyway
         layout = self._layout(span, form, {key: at for at, key in enumerate(span.attributes)})
         if layout is not None:
-            moulds.learn(raw, span, layout, keys | self._dimension_keys(span))
+            moulds.learn(raw, layout, keys | self._dimension_keys(span))
 
     def _add_by_layout(
         self,

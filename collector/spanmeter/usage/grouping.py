@@ -5,25 +5,33 @@ the same time with the same counts. What the counts and times must look like is 
 same instrumentation are never the same call by looks alone: identical prompts in parallel are legitimate.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from operator import itemgetter
 from types import MappingProxyType
 
-from spanmeter.usage.call import LlmCall, SpanFacts, Usage
+from spanmeter.usage.call import Key, SpanFacts, Usage, call_of, key_of
 from spanmeter.usage.identity import is_specific
+from spanmeter.usage.likeness import (
+    are_unlike,
+    can_agree,
+    distance,
+    equal_counts,
+    look_of,
+    may_be_twins,
+    models_of,
+    reach_end_ns,
+    reach_ns,
+    readings_of,
+    seer_of,
+)
 from spanmeter.usage.loops import carried_over
 from spanmeter.usage.models import same_model
 from spanmeter.usage.trace import Trace, is_call
 
-SLACK_NS = 5_000_000
-"""Clocks of one process read at different places: a span inside another may stick out by so much."""
-
 MOST_NEIGHBOURS = 64
-
-Key = tuple[bytes, bytes]
-"""Trace id and span id."""
 
 _NO_TRACES: Mapping[bytes, Trace] = MappingProxyType({})
 _NO_IDENTITIES: Mapping[Key, str] = MappingProxyType({})
@@ -45,8 +53,8 @@ class Group:
     bonds: dict[Key, Bond] = field(default_factory=dict)
 
     @property
-    def scopes(self) -> set[str]:
-        return {span.scope for span in self.members.values()}
+    def seers(self) -> set[str]:
+        return {seer_of(span) for span in self.members.values()}
 
 
 @dataclass(slots=True)
@@ -57,15 +65,6 @@ class Grouping:
     alone: list[SpanFacts]
     groups: list[Group]
     sums: list[SpanFacts]
-
-
-def key_of(span: SpanFacts) -> Key:
-    return span.trace_id, span.span_id
-
-
-def call_of(span: SpanFacts) -> LlmCall:
-    assert span.call is not None
-    return span.call
 
 
 def group_calls(
@@ -148,55 +147,6 @@ def _told_apart(traces: Mapping[bytes, Trace], older: Sequence[SpanFacts]) -> tu
     return alone, entangled
 
 
-Look = tuple[str, str, str, tuple[int, int] | None]
-"""What may join a call to others wherever they are: service, scope, response id, all of its input and output tokens."""
-
-
-def look_of(span: SpanFacts) -> Look:
-    call = call_of(span)
-    usage = call.usage
-    counts = None if usage is None else (usage.all_input, usage.all_output)
-    return span.service, span.scope, call.response_id, counts
-
-
-def are_unlike(
-    response_ids: Sequence[str], scopes: Iterable[tuple[str, str]], looks: Callable[[], Sequence[Look]]
-) -> list[bool]:
-    """For each of some calls, whether no rule below joins it to another by response id or counts. `scopes` are all
-    services and scopes of theirs; `looks` are asked for where counts can matter.
-
-    It asks for less than the rules do (ids of any form, any two scopes with equal counts), and so never misses a bond.
-    """
-    ids = Counter(response_ids)
-    ids[""] = 0
-    seen_by: dict[str, set[str]] = defaultdict(set)
-    for service, scope in scopes:
-        seen_by[service].add(scope)
-    several = {service for service, scopes in seen_by.items() if len(scopes) > 1}
-    shared = _shared_counts([look for look in looks() if look[0] in several]) if several else ()
-    if not shared:
-        return [ids[response_id] < 2 for response_id in response_ids]
-    return [ids[response_id] < 2 and (service, counts) not in shared for service, _, response_id, counts in looks()]
-
-
-def _shared_counts(looks: Sequence[Look]) -> set[tuple[str, tuple[int, int]]]:
-    """Counts that several instrumentations of a service reported. Calls whose prompt is unknown may be any of the same
-    output's: see `_join_side_by_side`."""
-    scopes: dict[tuple[str, tuple[int, int]], set[str]] = defaultdict(set)
-    for service, scope, _, counts in looks:
-        if counts is not None:
-            scopes[service, counts].add(scope)
-    shared = {alike for alike, seen in scopes.items() if len(seen) > 1}
-    without_prompt = {(service, output) for service, (prompt, output) in scopes if not prompt}
-    if without_prompt:
-        of_output: dict[tuple[str, int], set[str]] = defaultdict(set)
-        for (service, (_, output)), seen in scopes.items():
-            of_output[service, output] |= seen
-        mixed = {key for key in without_prompt if len(of_output[key]) > 1}
-        shared.update(alike for alike in scopes if (alike[0], alike[1][1]) in mixed)
-    return shared
-
-
 class _Joined:
     """Groups under construction."""
 
@@ -235,7 +185,7 @@ def _join_responses(calls: Sequence[SpanFacts], joined: _Joined) -> None:
     for spans in by_id.values():
         for at, span in enumerate(spans):
             for earlier in spans[:at]:
-                if span.scope != earlier.scope or _equal_counts(call_of(span).usage, call_of(earlier).usage):
+                if seer_of(span) != seer_of(earlier) or equal_counts(call_of(span).usage, call_of(earlier).usage):
                     joined.join(earlier, span, Bond.SAME_RESPONSE)
                     break
 
@@ -261,7 +211,7 @@ def _join_nested(calls: Sequence[SpanFacts], traces: Mapping[bytes, Trace], join
         alike = [
             span
             for span in inner
-            if same_model(_models(outer), _models(span)) or (usage and _equal_counts(usage, call_of(span).usage))
+            if same_model(models_of(outer), models_of(span)) or (usage and equal_counts(usage, call_of(span).usage))
         ]
         counted = [span for span in alike if call_of(span).usage is not None]
         if any(joined.of(span) is joined.of(outer) for span in inner):
@@ -274,13 +224,13 @@ def _join_nested(calls: Sequence[SpanFacts], traces: Mapping[bytes, Trace], join
         elif len(counted) == 1:
             own = usage.less(call_of(carried[key]).usage or Usage()) if key in carried else usage
             inner_usage = call_of(counted[0]).usage
-            if _can_agree(usage, inner_usage) or _can_agree(own, inner_usage) or call_of(outer).estimated:
+            if can_agree(usage, inner_usage) or can_agree(own, inner_usage) or call_of(outer).estimated:
                 joined.join(counted[0], outer, Bond.NESTED)
         else:
-            same = [span for span in counted if _equal_counts(usage, call_of(span).usage)]
+            same = [span for span in counted if equal_counts(usage, call_of(span).usage)]
             if same:
                 joined.join(same[-1], outer, Bond.NESTED)
-                for twin in _twins(same[-1], same):
+                for twin in _twins(same[-1], counted):
                     joined.join(same[-1], twin, Bond.SIDE_BY_SIDE)
             elif _covers(counted, usage):
                 sums.append(outer)
@@ -288,12 +238,12 @@ def _join_nested(calls: Sequence[SpanFacts], traces: Mapping[bytes, Trace], join
 
 
 def _twins(span: SpanFacts, others: Sequence[SpanFacts]) -> list[SpanFacts]:
-    """Of every other instrumentation, the record closest in time of the same call. Asked inside a call around them all,
+    """Of every other instrumentation, the closest record of the same call. Asked inside a call around them all,
     whose instrumentation may be one of theirs: afterwards two spans of one would keep the groups apart."""
     closest: dict[str, SpanFacts] = {}
-    for other in sorted(others, key=lambda other: (_distance_ns(span, other), key_of(other))):
-        if side_by_side(span, other):
-            closest.setdefault(other.scope, other)
+    for other in sorted(others, key=lambda other: (distance(span, other), key_of(other))):
+        if may_be_twins(span, other):
+            closest.setdefault(seer_of(other), other)
     return list(closest.values())
 
 
@@ -308,44 +258,52 @@ def _outer_call(span: SpanFacts, trace: Trace) -> SpanFacts | None:
 def _join_side_by_side(calls: Sequence[SpanFacts], traces: Mapping[bytes, Trace], joined: _Joined) -> None:
     """Calls of different instrumentations in one service, one within the time of the other, with equal counts above
     zero, of the same model and not of different tenants, are the same call. Each is paired with one at most of every
-    other instrumentation, those closest in time first. No prompt has no tokens: where one is unknown, the output has
-    to do (LangChain's streams of Anthropic's models under LangSmith)."""
+    other instrumentation, the closest first. No prompt has no tokens: where one is unknown, the output has to do
+    (LangChain's streams of Anthropic's models under LangSmith). Where one tells of reasoning and the other does not,
+    the counts may be equal but for that (LoongSuite's plug-in beside google-adk's own spans)."""
     by_counts: dict[tuple[str, int, int], list[SpanFacts]] = defaultdict(list)
     for span in calls:
-        usage = call_of(span).usage
-        if usage is not None:
-            by_counts[span.service, usage.all_input, usage.all_output].append(span)
+        for prompt, output in readings_of(call_of(span).usage):
+            by_counts[span.service, prompt, output].append(span)
     without_prompt = {(service, output) for service, prompt, output in by_counts if not prompt}
     for (service, prompt, output), spans in list(by_counts.items()) if without_prompt else ():
         if prompt and (service, output) in without_prompt:
             by_counts[service, 0, output] += spans
-    for spans in by_counts.values():
-        if len({span.scope for span in spans}) < 2:
-            continue
-        pairs = sorted(
-            (_distance_ns(one, other), key_of(one), key_of(other), one, other)
-            for one, other in _overlapping(spans)
-            if side_by_side(one, other) and not _of_different_tenants(one, other, traces)
-        )
-        for *_, one, other in pairs:
-            first, second = joined.of(one), joined.of(other)
-            if first is not second and not first.scopes & second.scopes and _can_be_one(first, second, traces):
-                joined.join(one, other, Bond.SIDE_BY_SIDE)
+    pairs = {
+        (distance(one, other), key_of(one), key_of(other)): (one, other)
+        for spans in by_counts.values()
+        if len({seer_of(span) for span in spans}) > 1
+        for one, other in _overlapping(spans)
+        if may_be_twins(one, other) and not _of_different_tenants(one, other, traces)
+    }
+    for _, (one, other) in sorted(pairs.items(), key=itemgetter(0)):
+        first, second = joined.of(one), joined.of(other)
+        if first is not second and not first.seers & second.seers and _can_be_one(first, second, traces):
+            joined.join(one, other, Bond.SIDE_BY_SIDE)
 
 
 def _can_be_one(first: Group, second: Group, traces: Mapping[bytes, Trace]) -> bool:
-    """Neither two provider ids nor two tenants nor two prompts, in all that the groups hold by now."""
+    """Neither two provider ids nor two tenants nor two prompts nor two outputs with reasoning, in all that the groups
+    hold by now."""
     for facts_of in (_specific_ids, lambda group: _tenants(group, traces)):
         one, other = facts_of(first), facts_of(second)
         if one and other and one != other:
             return False
-    prompts, others = _prompts(first), _prompts(second)
-    return not prompts or not others or not prompts.isdisjoint(others)
+    for counts_of in (_prompts, _outputs_with_reasoning):
+        counts, others = counts_of(first), counts_of(second)
+        if counts and others and counts.isdisjoint(others):
+            return False
+    return True
 
 
 def _prompts(group: Group) -> set[int]:
     usages = [call_of(span).usage for span in group.members.values()]
     return {usage.all_input for usage in usages if usage is not None} - {0}
+
+
+def _outputs_with_reasoning(group: Group) -> set[int]:
+    usages = [call_of(span).usage for span in group.members.values()]
+    return {usage.all_output for usage in usages if usage is not None and usage.reasoning}
 
 
 def _specific_ids(group: Group) -> set[str]:
@@ -369,45 +327,6 @@ def _overlapping(spans: Sequence[SpanFacts]) -> Iterator[tuple[SpanFacts, SpanFa
         open_.append(span)
 
 
-def reach_ns(span: SpanFacts) -> int:
-    return span.start_ns - max(SLACK_NS, call_of(span).looks_back_ns)
-
-
-def reach_end_ns(span: SpanFacts) -> int:
-    return span.end_ns + max(SLACK_NS, call_of(span).looks_ahead_ns)
-
-
-def _distance_ns(one: SpanFacts, other: SpanFacts) -> int:
-    return abs(one.start_ns - other.start_ns) + abs(one.end_ns - other.end_ns)
-
-
-def may_be_twins(one: SpanFacts, other: SpanFacts) -> bool:
-    """Whether two calls of different traces may be one, seen by two instrumentations of a service."""
-    return (
-        one.service == other.service and _alike(call_of(one).usage, call_of(other).usage) and side_by_side(one, other)
-    )
-
-
-def side_by_side(one: SpanFacts, other: SpanFacts) -> bool:
-    """Whether two calls with equal counts may be one, seen by two instrumentations, as far as they alone can tell."""
-    ids = {call_of(span).response_id for span in (one, other)} - {""}
-    return (
-        one.scope != other.scope
-        and len([response_id for response_id in ids if is_specific(response_id)]) < 2
-        and same_model(_models(one), _models(other))
-        and (_within(one, other) or _within(other, one))
-    )
-
-
-def _within(inner: SpanFacts, outer: SpanFacts) -> bool:
-    """In time. A span that reports on an earlier call reaches back before its start, one that ends before its call
-    begins reaches ahead; the call may be as long as it likes."""
-    back, ahead = call_of(outer).looks_back_ns, call_of(outer).looks_ahead_ns
-    if back or ahead:
-        return outer.start_ns - back <= inner.start_ns and inner.start_ns <= outer.end_ns + ahead
-    return outer.start_ns - SLACK_NS <= inner.start_ns and inner.end_ns <= outer.end_ns + SLACK_NS
-
-
 def _of_different_tenants(one: SpanFacts, other: SpanFacts, traces: Mapping[bytes, Trace]) -> bool:
     tenants = {_nearest_tenant(span, traces.get(span.trace_id)) for span in (one, other)} - {""}
     return len(tenants) > 1
@@ -418,30 +337,6 @@ def _nearest_tenant(span: SpanFacts, trace: Trace | None) -> str:
         return ""
     above = trace.ancestors(span) if trace is not None and not span.tenant else ()
     return span.tenant or next((up.tenant for up in above if up is not None and up.tenant), span.baggage_tenant)
-
-
-def _models(span: SpanFacts) -> tuple[str, ...]:
-    return call_of(span).request_model, call_of(span).response_model
-
-
-def _equal_counts(one: Usage | None, other: Usage | None) -> bool:
-    return (one.all_input, one.all_output) == (other.all_input, other.all_output) if one and other else one is other
-
-
-def _alike(one: Usage | None, other: Usage | None) -> bool:
-    """Equal counts, as far as both prompts are known."""
-    if one is None or other is None or one.all_output != other.all_output:
-        return False
-    return one.all_input == other.all_input or not one.all_input or not other.all_input
-
-
-def _can_agree(outer: Usage, inner: Usage | None) -> bool:
-    """Whether two readings of one call may differ so: one side equal, or equal but for cached tokens or reasoning."""
-    if inner is None:
-        return True
-    inputs = {outer.all_input, outer.input} & {inner.all_input, inner.input}
-    outputs = {outer.all_output, outer.output} & {inner.all_output, inner.output}
-    return bool((inputs - {0}) or (outputs - {0}))
 
 
 def _covers(inner: Sequence[SpanFacts], outer: Usage) -> bool:

@@ -41,6 +41,10 @@ _Pair = tuple[str, AttributeValue]
 NO_PAIR: Final[_Pair] = ("", None)
 
 
+_Raw = TypeVar("_Raw")
+"""A span that was not looked into."""
+
+
 class Reader(Protocol):
     """From an encoded attribute to its key and value, if the vocabulary has the key."""
 
@@ -64,20 +68,20 @@ class Tokens(Protocol):
         """The same, for attributes some of which are long."""
 
 
-class Fitting(Protocol):
+class Fitting(Protocol[_Raw]):
     def take(
         self,
-        spans: Sequence[bytes],
+        spans: Sequence[_Raw],
         *,
         numbers: Mapping["Layout", int | None],
         rows: MutableSequence[Row],
         links: MutableSequence[bytes],
         received_ns: int,
-    ) -> Sequence[bytes]:
+    ) -> Sequence[_Raw]:
         """Adds the rows of the spans that fit, or their links where the layout has no number; gives the others."""
 
 
-class Moulds(Fitting, Protocol):
+class Moulds(Fitting[bytes], Protocol):
     """Takes spans at one look each. A mould is made of a span of a known layout; others that it fits have the same
     layout, and come to what they would come to if they were parsed."""
 
@@ -121,22 +125,22 @@ class EncodedSpans(Protocol):
         """The span; None if it has no key of interest."""
 
 
-class WrittenMoulds(Fitting, Protocol):
+class WrittenMoulds(Fitting[Any], Protocol):
     """The same for spans in JSON, of which no layouts are known but those of moulds."""
 
-    def is_worth(self, raw: bytes) -> bool:
+    def is_worth(self, raw: Any) -> bool:
         """Counts a span that did not fit: whether a mould should be made of it."""
 
-    def learn(self, raw: bytes, span: Span, layout: "Layout", compared: frozenset[str]) -> None:
+    def learn(self, raw: Any, layout: "Layout", compared: frozenset[str]) -> None:
         """From a span of this layout. Others are of the same where they have the same keys, and the same values of
         those that are `compared`."""
 
 
 class WrittenSpans(Protocol):
-    """Spans of one scope and resource as they are written in JSON, not looked into."""
+    """Spans of one scope and resource in JSON, whose attributes were not looked into."""
 
     @property
-    def raw(self) -> Sequence[bytes]: ...
+    def raw(self) -> Sequence[Any]: ...
 
     @property
     def scope(self) -> Scope: ...
@@ -149,7 +153,7 @@ class WrittenSpans(Protocol):
     def resource(self) -> Attributes:
         """One object for all scopes of a resource."""
 
-    def decoded(self, raw: bytes) -> Span | bytes | None:
+    def decoded(self, raw: Any) -> Span | bytes | None:
         """The span; its link if it has no key of interest; None if it cannot be taken, which is counted."""
 
 

@@ -9,10 +9,8 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterable
 
-from spanmeter.usage.call import SpanFacts
+from spanmeter.usage.call import Key, SpanFacts
 from spanmeter.usage.models import same_model
-
-Key = tuple[bytes, bytes]
 
 
 def carried_over(calls: Iterable[SpanFacts]) -> dict[Key, SpanFacts]:

@@ -8,14 +8,14 @@ This asks for less than the rules of `decision` do, and never answers otherwise:
 left to them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from spanmeter.usage.attribution import Attribution, attribute
 from spanmeter.usage.call import SpanFacts
 from spanmeter.usage.decision import Decision, DecisionRules
-from spanmeter.usage.grouping import Look, are_unlike
 from spanmeter.usage.identity import identity_of_span, is_specific, is_usual, looks_made, response_identity
+from spanmeter.usage.likeness import Look, are_unlike, readings, seen_by
 from spanmeter.usage.outcome import Outcome, Reason
 from spanmeter.usage.packing import Arrival, Counts, Row, unpacked
 from spanmeter.usage.trace import Trace, is_call
@@ -112,13 +112,17 @@ class PlainShapes:
         )
 
 
+def kinds_of(calls: Iterable[PlainCall]) -> dict[tuple[int, bool], PlainCall]:
+    """One call of each shape (by its `id`), with and without a response id: who recorded a call depends on no more."""
+    return {(id(call[0]), call[1][8] != ""): call for call in calls}
+
+
 def unlike_others(calls: Sequence[PlainCall], others: Sequence[Look]) -> list[bool]:
     """For each of `calls`, whether no rule joins it to another of them or of `others`."""
     own_ids = [call[1][8] for call in calls]
     ids = [*own_ids, *[look[2] for look in others]]
-    shapes = {id(call[0]): call[0] for call in calls}
-    scopes = {*[(shape.service, shape.scope) for shape in shapes.values()], *[look[:2] for look in others]}
-    unlike = are_unlike(ids, scopes, lambda: [*map(_look_of, calls), *others])
+    seers = {*[_look_of(call)[:2] for call in kinds_of(calls).values()], *[look[:2] for look in others]}
+    unlike = are_unlike(ids, seers, lambda: [*map(_look_of, calls), *others])
     response_ids = set(ids)
     # An identity of another form could be what another call bears as its response id.
     return [
@@ -129,5 +133,5 @@ def unlike_others(calls: Sequence[PlainCall], others: Sequence[Look]) -> list[bo
 
 def _look_of(call: PlainCall) -> Look:
     fresh, cache_read, cache_write, output, reasoning = call.counts
-    counts = fresh + cache_read + cache_write, output + reasoning
-    return call.shape.service, call.shape.scope, call.row[8], counts
+    told = readings(fresh + cache_read + cache_write, output + reasoning, reasoning)
+    return call.shape.service, seen_by(call.shape, call.row[8]), call.row[8], told

@@ -16,12 +16,13 @@ class Interest:
 
     `keys` make a span interesting: those that contain a marker. The vocabulary's others (`service.name`) are kept
     where they are found, and alone are no reason to keep a span. `pattern` matches somewhere in the protobuf form of
-    every span with one of `keys`, and of few others. `reader` reads attributes with any of the keys, on spans and on
-    resources.
+    every span with one of `keys`, and of few others; `written` matches how they begin in JSON. `reader` reads
+    attributes with any of the keys, on spans and on resources.
     """
 
     keys: frozenset[str]
     pattern: re.Pattern[bytes]
+    written: re.Pattern[bytes]
     reader: AttributeReader
 
 
@@ -35,6 +36,7 @@ def interest_of(vocabulary: Vocabulary) -> Interest:
     return Interest(
         keys=frozenset(key for key in vocabulary.keys if any(marker in key for marker in vocabulary.markers)),
         pattern=_pattern({start.encode() for start in starts}),
+        written=re.compile(b'"' + _any_of(start.encode() for start in starts)),
         reader=AttributeReader(vocabulary.keys),
     )
 

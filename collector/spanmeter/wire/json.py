@@ -1,138 +1,61 @@
-"""OTLP's JSON encoding: request bodies to spans, each left as it is written until somebody looks into it.
-
-Source: OTLP specification 1.x, "JSON Protobuf Encoding": lowerCamelCase keys, ids in hexadecimal, 64-bit integers as
-decimal strings or numbers, enum values as integers, unknown fields ignored; the rest as protobuf's own JSON mapping.
-"""
+"""OTLP's JSON encoding: request bodies to spans, whose attributes are left as they are written until somebody looks."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Generic, TypeVar, cast
+from typing import TypeVar
 
-from msgspec import DecodeError, Meta, Raw, Struct
-from msgspec.json import Decoder
+from msgspec import DecodeError
 
 from spanmeter.errors import MalformedError
 from spanmeter.usage.construct import make_span
-from spanmeter.usage.span import (
-    NO_PARENT,
-    NO_PARENT_LINK,
-    PARENT_IS_REMOTE,
-    Attributes,
-    AttributeValue,
-    Scope,
-    Span,
-    Vocabulary,
-    pack_link,
-)
+from spanmeter.usage.span import PARENT_IS_REMOTE, Attributes, AttributeValue, Scope, Span, Vocabulary, pack_link
+from spanmeter.wire import json_messages as messages
 from spanmeter.wire.interest import Interest, interest_of
-from spanmeter.wire.json_moulds import JsonMoulds
-from spanmeter.wire.request import DecodedRequest, Rejections, id_fault, known_time
-
-_Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-_UnixNano = Annotated[int, Meta(ge=0)]
-_UInt32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
-
-
-class _AnyValue(Struct, rename="camel", gc=False):
-    string_value: str | None = None
-    bool_value: bool | None = None
-    int_value: _Int64 | None = None
-    double_value: float | None = None
-    array_value: "_ArrayValue | None" = None
-    kvlist_value: "_KeyValueList | None" = None
-    bytes_value: bytes | None = None
-
-
-class _KeyValue(Struct, gc=False):
-    key: str | None = None
-    value: _AnyValue | None = None
-
-
-class _ArrayValue(Struct, gc=False):
-    values: list[_AnyValue] | None = None
-
-
-class _KeyValueList(Struct, gc=False):
-    values: list[_KeyValue] | None = None
-
-
-class _Status(Struct, gc=False):
-    code: int | str | None = None
-
-
-class _Span(Struct, rename="camel", gc=False):
-    trace_id: str | None = None
-    span_id: str | None = None
-    parent_span_id: str | None = None
-    name: str | None = None
-    start_time_unix_nano: _UnixNano | None = None
-    end_time_unix_nano: _UnixNano | None = None
-    attributes: list[_KeyValue] | None = None
-    status: _Status | None = None
-    flags: _UInt32 | None = None
-
-
-class _Scope(Struct, gc=False):
-    name: str | None = None
-    version: str | None = None
-
-
-_AsSpan = TypeVar("_AsSpan")
-"""What a span is decoded to."""
-
-
-class _ScopeSpans(Struct, Generic[_AsSpan], gc=False):
-    scope: _Scope | None = None
-    spans: list[_AsSpan] | None = None
-
-
-class _Resource(Struct, gc=False):
-    attributes: list[_KeyValue] | None = None
-
-
-class _ResourceSpans(Struct, Generic[_AsSpan], rename="camel", gc=False):
-    resource: _Resource | None = None
-    scope_spans: list[_ScopeSpans[_AsSpan]] | None = None
-
-
-class _Request(Struct, Generic[_AsSpan], rename="camel", gc=False):
-    resource_spans: list[_ResourceSpans[_AsSpan]] | None = None
-
-
-# Not strict: numbers may come as strings. "NaN" and "Infinity" are among them.
-_REQUEST = Decoder(_Request[Raw], strict=False)
-_SPAN = Decoder(_Span, strict=False)
-_WHOLE = Decoder(_Request[_Span], strict=False)
-
-# The specification allows integers only; senders that use protobuf's stock JSON printer write the name.
-_ERROR_CODES = (2, "2", "STATUS_CODE_ERROR")
+from spanmeter.wire.json_moulds import MOST_BYTES, JsonMoulds
+from spanmeter.wire.request import DecodedRequest, Rejections, known_time
 
 # An escaped backslash, a pair of surrogates, or else half a pair.
 _ESCAPES = re.compile(r"\\\\|\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|\\u[dD][89a-fA-F]\w\w")
 _HALF_PAIR = 6
 
+_SAMPLE_BYTES = 1 << 14
+
+_Request = TypeVar("_Request")
+
 
 def decode_json(body: bytes, vocabulary: Vocabulary) -> DecodedRequest:
-    """Decodes an ExportTraceServiceRequest (or TracesData) in JSON, whose spans are left as they are written: see
-    `DecodedRequest`. `null` is as good as absent.
+    """Decodes an ExportTraceServiceRequest (or TracesData) in JSON. The attributes of spans are left as they are
+    written, where moulds may fit: see `DecodedRequest`. `null` is as good as absent.
 
     Text that is not UTF-8, or is half a surrogate pair (an emoji cut in two), is kept with U+FFFD in its place.
 
     Raises MalformedError with the byte or the JSON path, never with any of the contents; so does looking into a span.
     """
+    interest, rejections = interest_of(vocabulary), Rejections()
+    is_for_moulds = _is_for_moulds(body, interest)
     with _reading(body):
-        request = _parse(body)
-        interest, rejections = interest_of(vocabulary), Rejections()
+        request = _parse(body, messages.request_of) if is_for_moulds else _parse(body, messages.whole_request_of)
         written: list[JsonSpans] = []
         for resource_spans in request.resource_spans or ():
             resource = _wanted(resource_spans.resource.attributes if resource_spans.resource else None, vocabulary.keys)
             for scope_spans in resource_spans.scope_spans or ():
                 if scope_spans.spans:
                     scope = _scope(scope_spans.scope)
-                    raw = cast("list[bytes]", scope_spans.spans)  # Raw may be read as bytes are, and is no copy
-                    written.append(JsonSpans(body, interest, vocabulary, resource, scope, raw, rejections))
-    return DecodedRequest(written=written, span_count=sum(len(spans.raw) for spans in written), rejections=rejections)
+                    written.append(
+                        JsonSpans(body, interest, vocabulary, resource, scope, scope_spans.spans, rejections)
+                    )
+    span_count = sum(len(group.raw) for group in written)
+    found = DecodedRequest(written=written, span_count=span_count, rejections=rejections)
+    return found if is_for_moulds else found.decoded()
+
+
+def _is_for_moulds(body: bytes, interest: Interest) -> bool:
+    """Whether most spans are short and have a key of interest, as far as the beginning tells: to decode the attributes
+    of others by themselves takes longer."""
+    sample = body[:_SAMPLE_BYTES]
+    spans = sample.count(b'"traceId"')
+    return len(sample) <= MOST_BYTES * spans and len(interest.written.findall(sample)) >= spans
 
 
 class JsonSpans:
@@ -147,7 +70,7 @@ class JsonSpans:
         vocabulary: Vocabulary,
         resource: Attributes,
         scope: Scope,
-        raw: Sequence[bytes],
+        raw: Sequence[messages.AnySpan],
         rejections: Rejections,
     ) -> None:
         self._body = body
@@ -169,36 +92,36 @@ class JsonSpans:
     def resource(self) -> Attributes:
         return self._resource
 
-    def decoded(self, raw: bytes) -> Span | bytes | None:
-        try:
-            span = _SPAN.decode(raw)
-        except (UnicodeDecodeError, DecodeError):
-            span = _SPAN.decode(_mend(raw))
-        try:
-            trace_id, span_id = bytes.fromhex(span.trace_id or ""), bytes.fromhex(span.span_id or "")
-            parent_id = bytes.fromhex(span.parent_span_id) if span.parent_span_id else NO_PARENT
-        except ValueError:
-            self._rejections.add("an id that is not hexadecimal")
+    def decoded(self, raw: messages.AnySpan) -> Span | bytes | None:
+        attributes = _wanted(_key_values(raw), self._vocabulary.keys)
+        ids = messages.ids_of(raw)
+        if isinstance(ids, str):
+            self._rejections.add(ids)
             return None
-        if fault := id_fault(trace_id, span_id, parent_id):
-            self._rejections.add(fault)
-            return None
-        attributes = _wanted(span.attributes, self._vocabulary.keys)
         if self._interest.keys.isdisjoint(attributes):
-            return pack_link(trace_id, span_id, parent_id)
+            return pack_link(*ids)
         return make_span(
-            trace_id,
-            span_id,
-            NO_PARENT if parent_id == NO_PARENT_LINK else parent_id,
-            PARENT_IS_REMOTE[(span.flags or 0) >> 8 & 3],
-            span.name or "",
-            known_time(span.start_time_unix_nano or 0),
-            known_time(span.end_time_unix_nano or 0),
-            span.status is not None and span.status.code in _ERROR_CODES,
+            *ids,
+            PARENT_IS_REMOTE[(raw.flags or 0) >> 8 & 3],
+            raw.name or "",
+            known_time(raw.start_time_unix_nano or 0),
+            known_time(raw.end_time_unix_nano or 0),
+            raw.is_error,
             attributes,
             self._resource,
             self.scope,
         )
+
+
+def is_incomplete(text: bytes) -> bool:
+    """Whether `text` is the beginning of a JSON document that goes on."""
+    try:
+        _parse(text, messages.request_of)
+    except DecodeError as error:
+        return "truncated" in str(error)  # msgspec has no class for it; a test holds it to the word
+    except (ValueError, RecursionError):
+        return False
+    return False
 
 
 @contextmanager
@@ -218,7 +141,7 @@ def _reading(body: bytes) -> Iterator[None]:
 def _in_whole(body: bytes) -> str:
     """msgspec's words about the first fault of a body; empty if it has none to say."""
     try:
-        _WHOLE.decode(_mend(body))
+        messages.whole_request_of(_mended(body))
     except DecodeError as error:
         return str(error)
     except (ValueError, RecursionError):
@@ -226,38 +149,36 @@ def _in_whole(body: bytes) -> str:
     return ""
 
 
-def is_incomplete(text: bytes) -> bool:
-    """Whether `text` is the beginning of a JSON document that goes on."""
+def _parse(body: bytes, decoder: Callable[[bytes], _Request]) -> _Request:
     try:
-        _parse(text)
-    except DecodeError as error:
-        return "truncated" in str(error)  # msgspec has no class for it; a test holds it to the word
-    except (ValueError, RecursionError):
-        return False
-    return False
-
-
-def _parse(body: bytes) -> _Request[Raw]:
-    try:
-        return _REQUEST.decode(body)
+        return decoder(body)
     except (UnicodeDecodeError, DecodeError):
         # A sender repeats a refused request unchanged: text that nobody bills must not stand in its way for ever.
-        mended = _mend(body)
+        mended = _mended(body)
         if mended == body:
             raise
-        return _REQUEST.decode(mended)
+        return decoder(mended)
 
 
-def _mend(text: bytes) -> bytes:
-    mended = bytes(text).decode("utf-8", "replace")
+def _key_values(span: messages.AnySpan) -> messages.KeyValues:
+    if isinstance(span, messages.Span):
+        return span.attributes
+    try:
+        return messages.key_values_of(span.attributes)
+    except UnicodeDecodeError:
+        return messages.key_values_of(_mended(bytes(span.attributes)))
+
+
+def _mended(text: bytes) -> bytes:
+    mended = text.decode("utf-8", "replace")
     return _ESCAPES.sub(lambda found: r"\ufffd" if len(found[0]) == _HALF_PAIR else found[0], mended).encode()
 
 
-def _scope(raw: _Scope | None) -> Scope:
+def _scope(raw: messages.Scope | None) -> Scope:
     return Scope(name=raw.name or "", version=raw.version or "") if raw else Scope()
 
 
-def _wanted(attributes: list[_KeyValue] | None, keys: frozenset[str]) -> dict[str, AttributeValue]:
+def _wanted(attributes: messages.KeyValues, keys: frozenset[str]) -> dict[str, AttributeValue]:
     """Of equal keys the last wins."""
     found: dict[str, AttributeValue] = {}
     for item in attributes or ():
@@ -267,7 +188,7 @@ def _wanted(attributes: list[_KeyValue] | None, keys: frozenset[str]) -> dict[st
     return found
 
 
-def _any_value(raw: _AnyValue | None) -> AttributeValue:
+def _any_value(raw: messages.AnyValue | None) -> AttributeValue:
     if raw is None:
         return None
     if raw.array_value is not None:

@@ -1,33 +1,27 @@
-"""One look at a span in JSON: a pattern made from a span of a known layout, that others like it match.
+"""One look at the attributes of a span in JSON: a pattern made from a span of a known layout, that others match.
 
-What such spans have in common stands in the pattern as it is, down to the spaces; of what each has of its own (ids,
-times, counts, response id, tenant) it says where it stands, and what nobody reads is passed over. That all of it is
-JSON was seen before: so a text ends at the next quotation mark that is not escaped, and a bracket where it is closed.
-Values with escapes, or written as no exporter does, match nothing, and are decoded.
+What such spans have in common stands in the pattern as it is, down to the spaces; of what each has of its own (counts,
+response id, tenant) it says where it stands, and what nobody reads is passed over. That all of it is JSON was seen
+before: so a text ends at the next quotation mark that is not escaped, and a bracket where it is closed. Values with
+escapes where one is read, or written as no exporter does, match nothing, and are decoded.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Raw
 from msgspec.json import Decoder
 
 from spanmeter.usage.layouts import Layout
-from spanmeter.usage.span import Span
-from spanmeter.wire.roles import MOST_FIXED_BYTES
 
-_STRING = rb'"(?:[^"\\]++|\\.)*+"'
-_IDS = {"traceId": 32, "spanId": 16, "parentSpanId": 16}
-_TIMES = frozenset({"startTimeUnixNano", "endTimeUnixNano"})
-_LISTS = frozenset({"events", "links"})
-_TIME = rb"(0|[1-9]\d{0,18})"
-_COUNT = rb"(0|[1-9]\d{0,6})"
 _TENANT = rb'([^"\\\0-\x1f]{1,256})'
 _RESPONSE_ID = rb"([!#-\[\]-~]{1,256})"
-_NEITHER = ("", "")
+_COUNT = rb"(0|[1-9]\d{0,6})"
+_KINDS = {_TENANT: "stringValue", _RESPONSE_ID: "stringValue", _COUNT: "intValue"}
+_STRING = rb'"(?:[^"\\]++|\\.)*+"'
 
 _members = Decoder(dict[str, Raw]).decode
 _items = Decoder(list[Raw]).decode
@@ -43,125 +37,103 @@ class UnusualError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class JsonMould:
-    """`pick` gives, of all groups, trace id, span id, parent's, start, end, tenant and response id; then input and
-    output, if the counts are just whole numbers for these (`has_usual_counts`)."""
+    """`match` matches attributes. `pick` gives, of all groups, tenant and response id; then input and output, if the
+    counts are just whole numbers for these (`has_usual_counts`). `fixed` is what all have in common."""
 
     layout: Layout
-    parent_is_remote: bool | None
     match: Callable[[bytes], Any]
     pick: Callable[[Sequence[bytes]], Sequence[bytes]]
     has_counts: bool
     has_usual_counts: bool
     counts_at: Mapping[str, int]
+    fixed: Sequence[bytes]
 
 
-class _Writer:
-    """Writes the pattern of a mould, and notes which group is what."""
-
-    def __init__(self, text: bytes) -> None:
-        self._text = text
-        self._at = 0
-        self._pattern: list[bytes] = []
-        self.fixed_bytes = 0
-        self.group_of: dict[object, int] = {}
-
-    def vary(self, begins: int, ends: int, pattern: bytes, name: object = None) -> None:
-        """What stands there may be anything that the pattern matches, which has a group if it is given a name."""
-        self._keep(begins)
-        self._pattern.append(pattern)
-        self._at = ends
-        if name is not None:
-            if name in self.group_of:
-                raise UnusualError
-            self.group_of[name] = len(self.group_of)
-
-    def pass_over(self, begins: int, ends: int) -> None:
-        if self._text[begins : begins + 1] in (b"{", b"["):
-            self.vary(begins, ends, _bracketed_like(self._text[begins:ends]))
-
-    def _keep(self, until: int) -> None:
-        self._pattern.append(re.escape(self._text[self._at : until]))
-        self.fixed_bytes += until - self._at
-
-    def compiled(self) -> re.Pattern[bytes]:
-        self._keep(len(self._text))
-        return re.compile(b"(?s)" + b"".join(self._pattern) + b"()")  # the last is for what there is not
-
-
-def json_mould_of(text: bytes, span: Span, layout: Layout, compared: frozenset[str]) -> JsonMould:
-    """Of a span with this text. Raises UnusualError."""
-    writer = _Writer(text)
+def json_mould_of(text: bytes, layout: Layout, compared: frozenset[str]) -> JsonMould:
+    """Of a span with these attributes. Raises UnusualError."""
     own = dict.fromkeys(layout.count_places, _COUNT)
     if layout.tenant_at >= 0:
         own[layout.named.key] = _TENANT
     if layout.id_at >= 0:
         own[layout.form.id_key] = _RESPONSE_ID
-    for name, begins, ends in _objects_members(text, 0, len(text)):
-        if name in _IDS and ends - begins > len('""'):
-            digits = b"%d" % _IDS[name]
-            writer.vary(begins, ends, rb'"(?!0{%b}")([0-9a-fA-F]{%b})"' % (digits, digits), name)
-        elif name in _TIMES:
-            writer.vary(*_inside(text, begins, ends), _TIME, name)
-        elif name in _LISTS:
-            writer.pass_over(begins, ends)
-        elif name == "attributes":
-            _write_attributes(writer, text, begins, ends, own, compared)
-    if not {"traceId", "spanId", *_TIMES, *own} <= writer.group_of.keys():
-        raise UnusualError
-    pattern = writer.compiled()
-    if writer.fixed_bytes > MOST_FIXED_BYTES or pattern.fullmatch(text) is None:
+    parts = _parts_of(text, own, compared)
+    fixed = [text[begins:ends] for begins, ends in _between(parts, len(text))]
+    pattern = re.escape(fixed[0])
+    for part, behind in zip(parts, fixed[1:], strict=True):
+        pattern += part.pattern + re.escape(behind)
+    match = re.compile(b"(?s)" + pattern + b"()").fullmatch  # the last group is for what there is not
+    group_of = {key: at for at, key in enumerate([part.key for part in parts if part.key])}
+    if group_of.keys() != own.keys() or match(text) is None:
         raise UnusualError
     usual = layout.usual_counts
-    tenant_key = layout.named.key if layout.tenant_at >= 0 else None
-    id_key = layout.form.id_key if layout.id_at >= 0 else None
-    wanted = ("traceId", "spanId", "parentSpanId", "startTimeUnixNano", "endTimeUnixNano", tenant_key, id_key)
-    nothing = len(writer.group_of)
+    tenant_key = layout.named.key if layout.tenant_at >= 0 else ""
+    id_key = layout.form.id_key if layout.id_at >= 0 else ""
     return JsonMould(
         layout=layout,
-        parent_is_remote=span.parent_is_remote,
-        match=pattern.fullmatch,
-        pick=itemgetter(*[writer.group_of.get(name, nothing) for name in (*wanted, *(usual or _NEITHER))]),
+        match=match,
+        pick=itemgetter(*[group_of.get(key, len(own)) for key in (tenant_key, id_key, *(usual or ("", "")))]),
         has_counts=layout.read_counts is not None,
         has_usual_counts=bool(usual),
-        counts_at={} if usual else {key: writer.group_of[key] for key in layout.count_places},
+        counts_at={} if usual else {key: group_of[key] for key in layout.count_places},
+        fixed=fixed,
     )
 
 
-def _write_attributes(
-    writer: _Writer, text: bytes, begins: int, ends: int, own: Mapping[str, bytes], compared: frozenset[str]
-) -> None:
+class _Part(NamedTuple):
+    """From where to where something stands that varies, its pattern, and the key of an attribute that is read."""
+
+    begins: int
+    ends: int
+    pattern: bytes
+    key: str = ""
+
+
+def _parts_of(text: bytes, own: Mapping[str, bytes], compared: frozenset[str]) -> list[_Part]:
+    parts: list[_Part] = []
     keys: set[str] = set()
-    for item_begins, item_ends in _array_items(text, begins, ends):
-        members = {name: place for name, *place in _objects_members(text, item_begins, item_ends)}
+    for begins, ends in _array_items(text):
+        members = {name: (begin, end) for name, begin, end in _objects_members(text, begins, ends)}
         if members.keys() != {"key", "value"}:
             raise UnusualError
-        key = _plain_text(text, *members["key"])
-        if key in keys:
+        key_begins, key_ends = members["key"]
+        key = text[key_begins + 1 : key_ends - 1].decode("utf-8", "replace")
+        if text[key_begins : key_begins + 1] != b'"' or "\\" in key or key in keys:
             raise UnusualError
         keys.add(key)
-        value_begins, value_ends = members["value"]
-        if key in compared:
-            continue  # whatever else it is: an event's dimension may be a copy of it
-        if key not in own:
-            writer.pass_over(value_begins, value_ends)
-            continue
-        kind = "intValue" if own[key] is _COUNT else "stringValue"
-        [(name, *place)] = _objects_members(text, value_begins, value_ends) or [("", 0, 0)]
-        if name != kind:
-            raise UnusualError
-        writer.vary(*_inside(text, *place), own[key], key)
+        if key not in compared:  # else it is fixed, whatever else it is: an event's dimension may be a copy of it
+            parts.append(_value(text, *members["value"], key=key, pattern=own.get(key, b"")))
+    return parts
 
 
-def _inside(text: bytes, begins: int, ends: int) -> tuple[int, int]:
-    """Without quotation marks, if there are any."""
-    return (begins + 1, ends - 1) if text[begins : begins + 1] == b'"' else (begins, ends)
-
-
-def _plain_text(text: bytes, begins: int, ends: int) -> str:
-    found = text[begins + 1 : ends - 1]
-    if text[begins : begins + 1] != b'"' or b"\\" in found:
+def _value(text: bytes, begins: int, ends: int, *, key: str, pattern: bytes) -> _Part:
+    """Of an attribute that is read by this pattern, or that nobody reads if it is empty."""
+    if not pattern:
+        return _Part(begins, ends, _bracketed_like(text[begins:ends]))
+    members = _objects_members(text, begins, ends)
+    if len(members) != 1 or members[0][0] != _KINDS[pattern]:
         raise UnusualError
-    return found.decode("utf-8", "replace")
+    _, begins, ends = members[0]
+    is_quoted = text[begins : begins + 1] == b'"'
+    return _Part(begins + is_quoted, ends - is_quoted, pattern, key)
+
+
+def _between(parts: Sequence[_Part], end: int) -> list[tuple[int, int]]:
+    """From where to where what is fixed stands, before, between and behind the parts."""
+    return [*zip([0, *[part.ends for part in parts]], [*[part.begins for part in parts], end], strict=True)]
+
+
+def _bracketed_like(text: bytes) -> bytes:
+    """Matches whatever is bracketed no deeper than `text`."""
+    depth = deepest = 0
+    for found in _BRACKETS.findall(text):
+        depth += (found in b"[{") - (found in b"]}")
+        deepest = max(deepest, depth)
+    if not deepest:
+        raise UnusualError
+    inside = rb'(?:[^\[\]{}"]++|%b)*+' % _STRING
+    for _ in range(deepest - 1):
+        inside = rb'(?:[^\[\]{}"]++|%b|[\[{]%b[\]}])*+' % (_STRING, inside)
+    return rb"[\[{]%b[\]}]" % inside
 
 
 def _objects_members(text: bytes, begins: int, ends: int) -> list[tuple[str, int, int]]:
@@ -181,26 +153,12 @@ def _objects_members(text: bytes, begins: int, ends: int) -> list[tuple[str, int
     return found
 
 
-def _array_items(text: bytes, begins: int, ends: int) -> list[tuple[int, int]]:
-    if text[begins : begins + 1] != b"[":
-        raise UnusualError
+def _array_items(text: bytes) -> list[tuple[int, int]]:
     found = []
-    at = begins
-    for value in _items(text[begins:ends]):
-        before, raw = _BEFORE_ITEM.match(text, at, ends), bytes(value)
+    at = 0
+    for value in _items(text):
+        before, raw = _BEFORE_ITEM.match(text, at), bytes(value)
         assert before is not None
         at = before.end() + len(raw)
         found.append((before.end(), at))
     return found
-
-
-def _bracketed_like(text: bytes) -> bytes:
-    """Matches whatever is bracketed no deeper than `text`."""
-    depth = deepest = 0
-    for found in _BRACKETS.findall(text):
-        depth += (found in b"[{") - (found in b"]}")
-        deepest = max(deepest, depth)
-    inside = rb'(?:[^\[\]{}"]++|%b)*+' % _STRING
-    for _ in range(deepest - 1):
-        inside = rb'(?:[^\[\]{}"]++|%b|[\[{]%b[\]}])*+' % (_STRING, inside)
-    return rb"[\[{]%b[\]}]" % inside

@@ -8,7 +8,7 @@ from spanmeter.pipeline.accounting import Gathered, Rules, settle_traces
 from spanmeter.pipeline.recent import RecentCalls
 from spanmeter.pipeline.remembered import RememberedBooks
 from spanmeter.store.ledger import Billed, Settlement, Tally
-from spanmeter.usage.call import Role, SpanFacts, TokenClass
+from spanmeter.usage.call import Role, SpanFacts, TokenClass, Usage
 from spanmeter.usage.decision import DecisionRules
 from spanmeter.usage.event import EventRules
 from spanmeter.usage.outcome import Outcome, Reason
@@ -279,6 +279,26 @@ class TestTwinsInOtherTraces:
         whole = [facts(trace=traces[1], scope="two", tenant="acme")]
         assert self.bill([*streamed, *whole]) == self.bill(whole, streamed) == [("acme", 5), ("acme", 10)]
         assert self.bill(streamed, whole) == [("acme", 5)]  # what was billed stands
+
+    @pytest.mark.parametrize("operation", ["chat", "generate_content"])
+    def test_one_of_an_instrumentation_that_shares_its_scope(self, operation: str) -> None:
+        scope = "opentelemetry.util.genai.handler"
+        beside = [facts(trace=1, tenant="acme", scope=scope)]
+        call = llm_call(operation=operation, response_id=SPECIFIC_ID)
+        inside = [facts(trace=2, tenant="acme", scope=scope, call=call)]
+        assert self.bill(beside, inside) == self.bill(inside, beside) == [("acme", 5), ("acme", 10)]
+        another = [replace(beside[0], trace_id=trace_id(3))]
+        assert len(self.bill(beside, another)) == len(self.bill(inside, beside, another)) == 4
+
+    @pytest.mark.parametrize("traces", [(1, 2), (2, 1)])
+    def test_one_that_left_out_the_reasoning(self, traces: tuple[int, int]) -> None:
+        short = [facts(trace=traces[0], scope="one", tenant="acme")]
+        call = llm_call(usage=Usage(input=10, output=5, reasoning=7))
+        whole = [facts(trace=traces[1], scope="two", tenant="acme", call=call)]
+        assert self.bill([*short, *whole]) == self.bill(whole, short) == [("acme", 10), ("acme", 12)]
+        assert self.bill(short, whole) == [("acme", 5), ("acme", 10)]  # what was billed stands
+        other = [replace(one, span_id=span_id(9), trace_id=trace_id(9)) for one in whole]
+        assert len(self.bill(short, whole, other)) == len(self.bill(whole, short, other)) == 4
 
 
 class TestTwoResponseIds:

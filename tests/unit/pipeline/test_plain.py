@@ -18,12 +18,14 @@ from spanmeter.usage.call import Role, SpanFacts, TokenClass, Usage
 from spanmeter.usage.decision import DecisionRules
 from spanmeter.usage.event import EventRules
 from spanmeter.usage.identity import response_identity
+from spanmeter.usage.likeness import SHARED_SCOPES
 from spanmeter.usage.plain import PlainShapes
 from tests.spans import NOW_NS, SPECIFIC_ID, arrival, facts, llm_call, parent_id, span_id, trace_id
 from tests.unit.store.books import MemoryBooks
 
 ODD_ID = "chatcmpl/AAAAbbbbCCCC1111"
 """Bears a name that is not its own."""
+[SHARED] = SHARED_SCOPES
 IDS = [
     *("", "", "chatcmpl-1", "chatcmpl-AAAAbbbbCCCC1111", "msg_AAAAbbbbCCCC2222", "resp_0123456789abcdef"),
     *(ODD_ID, response_identity(ODD_ID), f"{trace_id(1).hex()}-{span_id(1).hex()}"),
@@ -70,7 +72,7 @@ def spans(draw: st.DrawFn) -> SpanFacts:
         unusable_tenants=draw(st.sampled_from([(), (), (), ("x", "y")])),
         resource_tenant=draw(st.sampled_from(["", "", "house"])),
         dimensions=draw(st.sampled_from([(), (), (("tier", "gold"),), (("é", "\t"), ("model", "other"))])),
-        scope=draw(st.sampled_from(["one", "one", "two"])),
+        scope=draw(st.sampled_from(["one", "one", "two", SHARED])),
         service=draw(st.sampled_from(["s", "s", "t"])),
         start_ns=start_ns,
         end_ns=start_ns + draw(st.sampled_from([1, 10, 600_000])) * 10**6,

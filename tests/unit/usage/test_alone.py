@@ -7,21 +7,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spanmeter.usage import grouping
-from spanmeter.usage.call import Role, SpanFacts
+from spanmeter.usage.call import Key, Role, SpanFacts, Usage
 from spanmeter.usage.decision import Decision, DecisionRules, decide
-from spanmeter.usage.grouping import Key
+from spanmeter.usage.likeness import SHARED_SCOPES
 from spanmeter.usage.trace import Trace, is_call
 from tests.spans import NOW_NS, facts, llm_call, parent_id, span_id, trace_id
 
+[SHARED] = SHARED_SCOPES
 IDS = ["", "", "", "chatcmpl-1", "chatcmpl-AAAAbbbbCCCC1111", "msg_AAAAbbbbCCCC2222"]
 CALLS = st.one_of(
     st.none(),
     st.builds(
         llm_call,
-        st.sampled_from([0, 1, 10, 20, 40]),
-        st.sampled_from([0, 5, 7]),
+        usage=st.builds(
+            Usage,
+            input=st.sampled_from([0, 1, 10, 20, 40]),
+            output=st.sampled_from([0, 5, 7]),
+            reasoning=st.sampled_from([0, 0, 2, 5]),
+        ),
         role=st.sampled_from([Role.CALL] * 5 + [Role.AGGREGATE, Role.IGNORED]),
         response_id=st.sampled_from(IDS),
+        operation=st.sampled_from(["chat", "chat", "generate_content"]),
         request_model=st.sampled_from(["gpt-4o", "gpt-4o", "claude"]),
         estimated=st.sampled_from([False, False, True]),
         sole_source=st.booleans(),
@@ -48,7 +54,7 @@ def spans(draw: st.DrawFn) -> SpanFacts:
         credential_tenant=draw(st.sampled_from(["", "", "", "acme", "bolt"])),
         unusable_tenants=draw(st.sampled_from([(), (), (), ("x", "y")])),
         resource_tenant=draw(st.sampled_from(["", "house"])),
-        scope=draw(st.sampled_from(["one", "one", "two"])),
+        scope=draw(st.sampled_from(["one", "one", "two", SHARED])),
         service=draw(st.sampled_from(["s", "s", "t"])),
         start_ns=start_ns,
         end_ns=start_ns + draw(st.sampled_from([1, 10, 600])) * 10**6,

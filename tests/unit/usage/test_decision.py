@@ -108,6 +108,18 @@ class TestStanding:
             found = decided(whole, inner)
             assert (found[1].outcome, found[2].outcome) == (Outcome.BILLED, Outcome.DUPLICATE)
 
+    def test_who_knows_the_reasoning(self) -> None:
+        whole = llm_call(usage=Usage(input=10, output=5, reasoning=7))
+        agent = facts(9, call=llm_call(usage=None, role=Role.AGGREGATE))
+        outside = facts(1, scope="a", tenant="acme", call=whole)
+        for inner in (
+            facts(2, parent=1, scope="b", tenant="acme"),
+            facts(2, parent=9, scope="b", tenant="acme", start_ns=outside.start_ns, end_ns=outside.end_ns),
+        ):
+            found = decided(agent, outside, inner)
+            assert (found[1].outcome, found[2].outcome) == (Outcome.BILLED, Outcome.DUPLICATE)
+            assert found[1].usage == whole.usage
+
     def test_the_twin_without_a_tenant_is_no_parked_call(self) -> None:
         outer = facts(1, scope="a", tenant="acme")
         inner = facts(2, trace=2, scope="b", start_ns=outer.start_ns, end_ns=outer.end_ns)

@@ -1,7 +1,14 @@
 """Which spans record the same call. The shapes were seen in the corpus."""
 
-from spanmeter.usage.call import Role, SpanFacts, Usage
-from spanmeter.usage.grouping import Bond, group_calls, key_of
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spanmeter.usage.call import LlmCall, Role, SpanFacts, Usage, call_of, key_of
+from spanmeter.usage.grouping import Bond, group_calls
 from spanmeter.usage.trace import Trace
 from tests.spans import NOW_NS, SPECIFIC_ID, facts, llm_call
 
@@ -177,6 +184,38 @@ class TestSideBySide:
         assert len(groups(one, other, third)) == 2
         assert len(groups(*self.pair(call=llm_call(0, 6)))) == 2
 
+    def test_reasoning_that_one_of_them_left_out(self) -> None:
+        # loongsuite-instrumentation-google-adk 0.9.0 _plugin.py takes `candidates_token_count` for the output; beside
+        # it is google-adk 1.10.0's own span, whose `usage_metadata` has the thoughts.
+        def told(output: int, reasoning: int) -> LlmCall:
+            return llm_call(usage=Usage(input=10, output=output, reasoning=reasoning))
+
+        one, other = self.pair(call=told(5, 7))
+        assert groups(one, other) == [keys(one, other)]
+        assert groups(replace(one, call=other.call), replace(other, call=one.call)) == [keys(one, other)]
+        assert len(groups(*self.pair(call=told(6, 7)))) == 2
+        assert len(groups(*self.pair(call=llm_call(usage=Usage(input=11, output=5, reasoning=7))))) == 2
+        third = facts(3, trace=3, scope="third", service="shop", call=told(5, 8), **at(12, 88))
+        assert len(groups(other, third)) == 2
+        assert sorted(map(len, groups(one, other, third))) == [1, 2]
+        assert len(groups(*self.pair(call=llm_call(usage=Usage(output=5, reasoning=7))))) == 2  # of which prompt?
+
+    def test_identical_prompts_in_parallel_with_reasoning_stay_apart(self) -> None:
+        outer = [facts(n, trace=n, scope="framework", service="shop", **at(n, 100 + n)) for n in (1, 2, 3)]
+        inner = [
+            facts(
+                10 + n,
+                trace=10 + n,
+                scope="sdk",
+                service="shop",
+                call=llm_call(usage=Usage(input=10, output=5, reasoning=n)),
+                **at(n + 1, 99 + n),
+            )
+            for n in (1, 2, 3)
+        ]
+        assert sorted(groups(*outer, *inner), key=sorted) == sorted(map(keys, outer, inner), key=sorted)
+        assert len(groups(*inner)) == 3
+
     def test_other_model(self) -> None:
         assert len(groups(*self.pair(call=llm_call(request_model="gpt-4o")))) == 2
 
@@ -206,6 +245,70 @@ class TestSideBySide:
         found = groups(*outer, *inner)
         assert len(found) == 3
         assert all(len(group) == 2 for group in found)
+
+    @pytest.mark.parametrize("traces", [1, 2])
+    def test_equal_calls_in_parallel_of_which_one_record_lasts_longer(self, traces: int) -> None:
+        # google-adk 1.10.0: `call_llm` lasts until the tools have run; a plug-in's span beside it does not.
+        first = facts(1, parent=8, scope="plug-in", **at(0, 100)), facts(2, parent=8, scope="adk", **at(0, 300))
+        second = (
+            facts(3, trace=traces, parent=9, scope="plug-in", **at(20, 130)),
+            facts(4, trace=traces, parent=9, scope="adk", **at(20, 330)),
+        )
+        assert groups(*first, *second) == [keys(*first), keys(*second)]
+
+    def test_of_those_that_begin_together_one_has_the_same_parent(self) -> None:
+        plug_ins = [facts(n, parent=n, scope="plug-in", **at(0, 100 + n)) for n in (1, 2)]
+        own = [facts(10 + n, parent=n, scope="adk", **at(0, 104 - n)) for n in (1, 2)]
+        assert groups(*plug_ins, *own) == sorted((keys(*pair) for pair in zip(plug_ins, own, strict=True)), key=sorted)
+
+    def test_instrumentations_that_share_a_scope(self) -> None:
+        # loongsuite-instrumentation-google-adk 0.9.0 beside google-adk's `call_llm`, and inside that -google-genai's or
+        # -litellm's span: two of these three have the scope of the library that writes them.
+        shared: dict[str, Any] = {"scope": "opentelemetry.util.genai.handler"}
+
+        def agent(number: int) -> list[SpanFacts]:
+            id_ = f"{SPECIFIC_ID}{number}"
+            inner = llm_call(operation="generate_content", response_id=id_) if number % 2 else llm_call(response_id=id_)
+            beside = facts(number, parent=number + 7, **shared, **at(number, 100 + number))
+            own = facts(number + 1, parent=number + 7, scope="gcp.vertex.agent", **at(number, 150))
+            return [beside, own, facts(number + 2, parent=number + 1, call=inner, **shared, **at(50, 99))]
+
+        assert groups(*agent(10)) == [keys(*agent(10))]
+        assert groups(*agent(10)[::2]) == [keys(*agent(10)[::2])]
+        agents = [agent(number) for number in range(11, 91, 11)]
+        found = groups(*(span for spans in agents for span in spans))
+        assert sorted(found, key=sorted) == sorted((keys(*spans) for spans in agents), key=sorted)
+        for of_one in zip(*agents, strict=True):  # what one of them saw alone
+            for operation in ("chat", "generate_content"):
+                alike = [replace(span, call=replace(call_of(span), operation=operation)) for span in of_one]
+                assert len(groups(*alike)) == len(agents)
+        some = [span for spans in agents for span in spans[: 2 if spans is agents[0] else 3]]
+        assert len(groups(*some)) == len(agents)
+
+    def test_one_id_from_instrumentations_that_share_a_scope(self) -> None:
+        told = [
+            llm_call(10, 5, operation="chat", response_id=SPECIFIC_ID),
+            llm_call(10, 12, operation="generate_content", response_id=SPECIFIC_ID),
+        ]
+        spans = [facts(n, scope="opentelemetry.util.genai.handler", call=call) for n, call in enumerate(told, start=1)]
+        assert groups(*spans) == [keys(*spans)]
+        assert len(groups(*(replace(span, scope="sdk") for span in spans))) == 2
+
+    @given(st.lists(st.lists(st.tuples(*[st.integers(1, 300)] * 3), min_size=1, max_size=3), max_size=6))
+    def test_agents_in_parallel(self, agents: list[list[tuple[int, int, int]]]) -> None:
+        """Each makes some calls of equal counts one after the other, which two instrumentations see side by side."""
+        pairs: list[tuple[SpanFacts, SpanFacts]] = []
+        for parent, calls in enumerate(agents, start=100):
+            now = 0
+            for wait, lasts, tools in calls:
+                start, end = now + wait, now + wait + lasts
+                now = end + tools + 6  # beyond the clocks' slack
+                own = facts(2 * len(pairs) + 1, parent=parent, scope="adk", **at(start, end + tools))
+                pairs.append((facts(2 * len(pairs) + 2, parent=parent, scope="plug-in", **at(start, end)), own))
+        seen_by_both = [span for pair in pairs for span in pair]
+        assert sorted(groups(*seen_by_both), key=sorted) == sorted((keys(*pair) for pair in pairs), key=sorted)
+        seen_by_one = [span for span, _ in pairs]
+        assert len(groups(*seen_by_one)) == len(pairs)
 
     def test_a_report_on_an_earlier_call(self) -> None:
         # Logfire puts a stream's usage on a log-like span after it.

@@ -7,10 +7,12 @@ from spanmeter.usage.dialects import (
     genkit,
     google_adk,
     haystack,
+    laminar,
     langfuse,
     langsmith,
     litellm,
     logfire,
+    loongsuite,
     microsoft,
     mlflow,
     openinference,
@@ -22,6 +24,7 @@ from spanmeter.usage.dialects import (
     sdk_native,
     spring_ai,
     strands,
+    traceai,
     vercel_ai,
 )
 from spanmeter.usage.dialects.dialect import Dialect
@@ -52,5 +55,8 @@ DIALECTS: tuple[Dialect, ...] = (
     genkit.DIALECT,
     haystack.DIALECT,
     openinference.DIALECT,
+    traceai.DIALECT,
+    laminar.DIALECT,
+    loongsuite.DIALECT,
     otel_genai.DIALECT,
 )

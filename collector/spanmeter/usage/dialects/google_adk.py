@@ -7,6 +7,9 @@ output; 1.9 to 2.2 the candidates, without thoughts, which `call_llm` has apart 
 `call_llm` has the reply as JSON, with the usage metadata in full (unless ADK_CAPTURE_MESSAGE_CONTENT_IN_SPANS is off,
 since 1.17). models/lite_llm.py, 2.0.0 to 2.13.0, passes the completion's tokens, reasoning included, as candidates and
 the reasoning as thoughts.
+ADK for JavaScript, @google/adk 2.0.0 dist/esm/telemetry/tracing.js, traceCallLlm, has a scope of the same name and
+versions of its own: `call_llm` with the candidates for output, and the thoughts in the reply only, whose members are
+named in camel case.
 openinference-instrumentation-google-adk 1.0.5 keeps `call_llm` from being made and has each call write its usage onto
 the span around it, `invoke_agent`, which ends up with the last one's and with `generate_content` for an operation.
 """
@@ -25,6 +28,7 @@ from spanmeter.usage.values import BadCountError, count, json_object, text, vers
 NAME = "google-adk"
 SCOPE = "gcp.vertex.agent"
 _REPLY = "gcp.vertex.agent.llm_response"
+_LANGUAGE = "telemetry.sdk.language"
 _COUNTS = CountNames(
     input=("gen_ai.usage.input_tokens",),
     output=("gen_ai.usage.output_tokens",),
@@ -70,9 +74,12 @@ def _counts_of_content(span: Span) -> tuple[Usage | None, str, bool]:
 
 def _counts_of_call(span: Span) -> tuple[Usage | None, str, bool]:
     reply = json_object(span.attributes.get(_REPLY))
-    usage, problem = read_reply_usage(json_object(reply.get("usage_metadata")))
+    usage, problem = read_reply_usage(json_object(reply.get("usage_metadata") or reply.get("usageMetadata")))
     if usage is not None or problem:
         return usage, problem, False
+    if text(span.resource, _LANGUAGE) == "nodejs":
+        usage, problem = read_counts(span.attributes, _COUNTS)
+        return usage, problem, True  # whether the model thought is nowhere else
     if span.scope.version:
         if _excludes_thoughts(span):
             usage, problem = read_counts(span.attributes, _COUNTS, reasoning_included=False)
@@ -131,5 +138,6 @@ DIALECT = Dialect(
     name=NAME,
     keys=otel_genai.KEYS | _COUNTS.keys() | {_REPLY},
     markers=(*otel_genai.DIALECT.markers, _REPLY),
+    context=frozenset({_LANGUAGE}),
     recognise=recognise,
 )

@@ -16,6 +16,7 @@ from spanmeter.usage.dialects.dialect import Dialect
 from spanmeter.usage.dialects.otel_genai import CountNames, make_call, read_counts
 from spanmeter.usage.dialects.provider_names import semconv_provider
 from spanmeter.usage.dialects.reply_text import read_reply
+from spanmeter.usage.dialects.reply_usage import with_cache_writes
 from spanmeter.usage.span import Attributes, AttributeValue, Span
 from spanmeter.usage.values import json_object, text, truth
 
@@ -84,13 +85,7 @@ def _read_counts(attributes: Attributes) -> tuple[Usage | None, str]:
         **_members(attributes.get(_INPUT_DETAILS)),
         **_members(attributes.get(_OUTPUT_DETAILS)),
     }
-    ephemeral = [
-        value for name, value in details.items() if name.startswith("ephemeral_") and isinstance(value, int) and value
-    ]
-    if ephemeral and not details.get("cache_creation"):
-        # langchain-anthropic 1.x: writes are told by lifetime, the sum is then zero.
-        details["cache_creation"] = sum(ephemeral)
-    return read_counts({**details, **attributes}, _COUNTS)
+    return read_counts({**with_cache_writes(details), **attributes}, _COUNTS)
 
 
 def _members(value: AttributeValue) -> Mapping[str, AttributeValue]:

@@ -17,6 +17,8 @@ _genai_conversion.py (on request the same counts once more under `gen_ai.*`); an
   a total without cached tokens);
 - haystack 0.1.46 _wrappers.py, _get_output_attributes (the output of an embedder, whose counts are in none of the
   attributes, is in `output.value` with the vectors masked; haystack-ai 3.4.1 components/embedders: `meta.usage`);
+- cohere 0.1.15 _response_attributes_extractor.py (counts of embeddings are in none of the attributes, either; there
+  `output.value` is the reply; cohere 7.3.1 types/api_meta.py: `meta.billed_units`, in floating-point numbers);
 - vertexai 0.1.29, langchain 0.1.80 and llama-index 4.6.1 (Gemini's candidates without thoughts);
 - the processors for openlit, openllmetry, pydantic-ai, strands-agents, agent-framework and google-adk add their
   attributes to spans of another vocabulary: that one is believed, it knows what its spans are.
@@ -26,7 +28,6 @@ Envoy AI Gateway (c217da8 internal/tracing/openinference) adds the kind TOKEN_CO
 `cache_creation`. `prompt_details.cache_input` is never read: the instrumentation for LiteLLM writes text tokens there.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from spanmeter.usage.call import LlmCall, Role, Usage
@@ -36,8 +37,8 @@ from spanmeter.usage.dialects.gemini import with_thoughts
 from spanmeter.usage.dialects.otel_genai import CountNames, make_call, read_counts
 from spanmeter.usage.dialects.provider_names import semconv_provider
 from spanmeter.usage.dialects.reply_text import read_reply
-from spanmeter.usage.dialects.reply_usage import read_reply_usage
-from spanmeter.usage.span import AttributeValue, Span
+from spanmeter.usage.dialects.reply_usage import read_output_meta
+from spanmeter.usage.span import Span
 from spanmeter.usage.values import count, json_object, text, version
 
 NAME = "openinference"
@@ -63,7 +64,7 @@ _CALLS_WITHOUT_COUNTS = frozenset({"LLM", "EMBEDDING"})
 _PYTHON_SCOPES = "openinference.instrumentation."
 _JAVASCRIPT_SCOPES = "@arizeai/openinference-instrumentation-"
 _OWN_SCOPES = (_PYTHON_SCOPES, "@arizeai/")
-_UNTIL_STREAM_IS_READ_NS = 1_000_000_000
+UNTIL_STREAM_IS_READ_NS = 1_000_000_000
 _GUARDRAILS_CALL = ("guardrails-ai", "call")
 _SOLE_SOURCES = ("claude_agent_sdk", "claude-agent-sdk")
 _CLAUDE_SDK_INCLUDES_CACHE = (0, 1, 13)
@@ -72,6 +73,8 @@ _RAW_COUNTS = frozenset({"anthropic", "aws.bedrock", "gcp.vertex_ai"})
 _TOTALS_WITH_CACHE = frozenset({"bedrock", "pipecat"})
 """Packages that pass on a total with the cached tokens and do not name all of those: what it has beyond the others is
 prompt."""
+_COUNTS_IN_OUTPUT = frozenset({"cohere", "haystack"})
+"""Packages whose spans of embeddings have their counts there."""
 
 _PROVIDER_PACKAGES = {
     "anthropic": "anthropic",
@@ -141,7 +144,7 @@ def recognise(span: Span) -> LlmCall | None:
         response_id=reply.response_id,
         streamed=reply.streamed or (usage is None and _is_stream(span)),
         sole_source=maker.package in _SOLE_SOURCES,
-        looks_ahead_ns=_UNTIL_STREAM_IS_READ_NS if maker.package == "llama_index" and "stream" in span.name else 0,
+        looks_ahead_ns=UNTIL_STREAM_IS_READ_NS if maker.package == "llama_index" and "stream" in span.name else 0,
     )
 
 
@@ -186,18 +189,18 @@ def _read_counts(span: Span, maker: _Maker) -> tuple[Usage | None, str]:
     if _total_leaves_cache_out(span, maker):
         return read_counts(span.attributes, _COUNTS_WITHOUT_TOTAL, cache_included=False)
     usage, problem = read_counts(span.attributes, COUNTS, cache_included=not _prompt_leaves_cache_out(span, maker))
-    if usage is None and not problem and maker.package == "haystack" and text(span.attributes, _KIND) == "EMBEDDING":
-        return read_reply_usage(json_object(_output_meta(span).get("usage")))
+    if (
+        usage is None
+        and not problem
+        and maker.package in _COUNTS_IN_OUTPUT
+        and text(span.attributes, _KIND) == "EMBEDDING"
+    ):
+        return read_output_meta(span.attributes.get("output.value"))
     usage = with_thoughts(usage, span.attributes, total=_TOTAL, model=maker.model)
     if usage is not None and maker.package in _TOTALS_WITH_CACHE:
         total = count(span.attributes, _TOTAL) or 0
         usage = replace(usage, input=usage.input + max(total - usage.total, 0))
     return usage, problem
-
-
-def _output_meta(span: Span) -> Mapping[str, AttributeValue]:
-    """What a Haystack component says about its output."""
-    return json_object(json_object(span.attributes.get("output.value")).get("meta"))
 
 
 def _total_leaves_cache_out(span: Span, maker: _Maker) -> bool:

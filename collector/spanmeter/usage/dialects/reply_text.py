@@ -1,6 +1,7 @@
 """What the JSON text of a provider's reply says of the call: its id, whether it was streamed, or came from a cache.
 
-Some instrumentations put the reply into an attribute and its id into none. Nothing else is taken from the text.
+Some instrumentations put the reply into an attribute and its id into none. Nothing else is taken from the text, but for
+the counts in a reply of LangChain's.
 
 Source: openinference-instrumentation-openai 0.1.66 (`output.value` is the reply as JSON; `id` comes first, for streams
 after `choices`); openinference-instrumentation-google-genai 1.4.14 (`response_id`);
@@ -13,7 +14,7 @@ ChatGenerationChunk); autogen-core 0.7.5 models/_types.py CreateResult (`cached`
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from spanmeter.usage.span import AttributeValue
 from spanmeter.usage.values import json_object
@@ -30,9 +31,12 @@ _LANGCHAIN_RUN = ("lc_", "run-")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
+    """`usage` is LangChain's `usage_metadata`, see `reply_usage.read_langchain_usage`; empty for other replies."""
+
     response_id: str = ""
     from_cache: bool = False
     streamed: bool = False
+    usage: Mapping[str, AttributeValue] = field(default_factory=dict)
 
 
 _NOTHING = Reply()
@@ -58,6 +62,12 @@ def read_reply(text: AttributeValue) -> Reply:
     )
 
 
+def read_langchain_reply(text: AttributeValue) -> Reply:
+    """As `read_reply`, of a dumped LLMResult. It is parsed at any length: it may be the only place of the counts."""
+    result = json_object(text)
+    return _read_langchain(result) if "generations" in result else _NOTHING
+
+
 def _is_reply(reply: Mapping[str, AttributeValue]) -> bool:
     """A model that was asked for JSON may answer with an `id` of its own: that is an answer's text, not a reply."""
     return any(isinstance(reply.get(name), list) for name in ("choices", "candidates", "output")) or any(
@@ -68,13 +78,15 @@ def _is_reply(reply: Mapping[str, AttributeValue]) -> bool:
 def _read_langchain(result: Mapping[str, AttributeValue]) -> Reply:
     generation = _langchain_generation(result)
     message = json_object(json_object(generation.get("message")).get("kwargs"))
+    usage = json_object(message.get("usage_metadata"))
     own_id = _id(message, "id")
     return Reply(
         response_id=_id(json_object(message.get("response_metadata")), "id", "response_id")
         or _id(json_object(result.get("llm_output") or result.get("llmOutput")), "id")
         or ("" if own_id.startswith(_LANGCHAIN_RUN) else own_id),
-        from_cache=_is_zero(json_object(message.get("usage_metadata")).get("total_cost")),
+        from_cache=_is_zero(usage.get("total_cost")),
         streamed=generation.get("type") == "ChatGenerationChunk",
+        usage=usage,
     )
 
 

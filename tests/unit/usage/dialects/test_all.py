@@ -14,6 +14,7 @@ from tests.unit.usage.dialects.spans import span_of
 
 SCOPES = (
     "",
+    "@opentelemetry/instrumentation-aws-sdk",
     "agent_framework",
     "com.anthropic.sdk.python",
     "gcp.vertex.agent",
@@ -34,11 +35,14 @@ SCOPES = (
     "opentelemetry.instrumentation.google_generativeai",
     "opentelemetry.instrumentation.langchain",
     "opentelemetry.instrumentation.openai.v1",
+    "opentelemetry.util.genai.handler",
     "org.springframework.boot",
     "pipecat",
     "pydantic-ai",
     "semantic_kernel.utils.telemetry",
     "strands.telemetry.tracer",
+    "traceai_bedrock",
+    "traceai_langchain",
     "vllm.llm_engine",
 )
 NAMES = (

@@ -1,6 +1,9 @@
 """Facts: google-adk 0.5.0 to 2.13.0, see the dialect's docstring."""
 
 import json
+from dataclasses import replace
+
+import pytest
 
 from spanmeter.usage.call import Role, Usage
 from spanmeter.usage.span import AttributeValue
@@ -83,6 +86,33 @@ def test_before_2_3_the_inner_span_does_not_know_of_thoughts() -> None:
     )
     assert (inner.estimated, outer.estimated) == (True, False)
     assert outer.usage == Usage(input=100, output=60, reasoning=40)
+
+
+JAVASCRIPT_REPLY = {
+    "content": {"parts": []},
+    "usageMetadata": {
+        "promptTokenCount": 100,
+        "candidatesTokenCount": 60,
+        "thoughtsTokenCount": 40,
+        "cachedContentTokenCount": 30,
+        "totalTokenCount": 200,
+    },
+}
+
+
+@pytest.mark.parametrize("version", ["", "1.2.0", "2.0.0", "2.9.0"])
+def test_javascript_s_versions_are_its_own_and_only_the_reply_has_thoughts(version: str) -> None:
+    attributes = COUNTS | {"gcp.vertex.agent.llm_response": json.dumps(JAVASCRIPT_REPLY)}
+    found = replace(
+        span_of(SCOPE, "call_llm", attributes, version=version), resource={"telemetry.sdk.language": "nodejs"}
+    )
+    call = known(found)
+    assert (call.usage, call.estimated) == (Usage(input=70, cache_read=30, output=60, reasoning=40), False)
+    untold = known(replace(found, attributes=COUNTS | {"gcp.vertex.agent.llm_response": "{}"}))
+    assert (untold.usage, untold.estimated) == (Usage(input=100, output=60), True)
+    assert (
+        recognised(replace(found, attributes={"gen_ai.operation.name": "invoke_agent"}, name="invoke_agent a")) is None
+    )
 
 
 def test_an_agent_s_span_has_the_last_call_s_usage_at_most() -> None:

@@ -63,6 +63,17 @@ def test_counts_of_haystack_s_embedders_are_in_the_output_only() -> None:
     assert recognised(span_of(scope, "Pipeline", pipeline)) is None
 
 
+def test_counts_of_cohere_s_embeddings_are_in_the_output_only() -> None:
+    reply = {"id": "x", "embeddings": {"float": [[0.1]]}, "meta": {"billed_units": {"input_tokens": 3740.0}}}
+    attributes: dict[str, AttributeValue] = {KIND: "EMBEDDING", "output.value": json.dumps(reply)}
+    call = known(span_of("openinference.instrumentation.cohere", "CreateEmbeddings", attributes))
+    assert (call.usage, call.provider, call.operation) == (Usage(input=3740), "cohere", "embeddings")
+    unread = known(span_of("openinference.instrumentation.cohere", "CreateEmbeddings", {KIND: "EMBEDDING"}))
+    assert (unread.role, unread.usage) == (Role.CALL, None)
+    other = known(span_of("openinference.instrumentation.openai", "CreateEmbeddings", attributes))
+    assert other.usage is None
+
+
 def test_guardrails_own_spans_are_calls_where_it_asks_the_model() -> None:
     # guardrails-ai 0.11.0 telemetry/runner_tracing.py: guard > step > call, all of one kind
     attributes = counts(100, 20, total=120) | {KIND: "GUARDRAIL"}
