@@ -100,9 +100,12 @@ INSERT INTO part (seq, call, token_class, suffix, tokens, body) VALUES (?, ?, ?,
 
 -- name: call_name
 -- A further key for the call that has the second one, where nobody has it.
-INSERT INTO call_young (key, call) SELECT ?1, named FROM (SELECT coalesce(
-    (SELECT call FROM call_young WHERE key = ?2), (SELECT call FROM call_old WHERE key = ?2)) AS named)
-WHERE named IS NOT NULL AND NOT EXISTS (SELECT 1 FROM call_old WHERE key = ?1) ON CONFLICT DO NOTHING;
+INSERT INTO call_young (key, call) WITH given (name, identity) AS (VALUES (?, ?)), found (name, call) AS (
+    SELECT name, coalesce((SELECT call FROM call_young WHERE key = identity),
+        (SELECT call FROM call_old WHERE key = identity)) FROM given
+)
+SELECT name, found.call FROM found WHERE found.call IS NOT NULL AND NOT EXISTS (SELECT 1 FROM call_old WHERE key = name)
+ON CONFLICT DO NOTHING;
 
 -- name: call_tokens
 -- A further key may outlast its call: then nothing is known but that there was one.
