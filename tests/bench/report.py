@@ -138,12 +138,13 @@ def _others(extent: Extent) -> Others:
         settings={"SPANMETER_BATCH_EVENTS": "1000"},  # twenty thousand events a second are much for batches of 100
         look_every_s=extent.steady_s / 4,
     )
-    recorded = converted(Load(name="LLM spans", spans=512), "protobuf", extent.recorded_requests)
+    load = Load(name="LLM spans", spans=512)
+    recorded = [converted(load, "protobuf", extent.recorded_requests) for _ in range(extent.times)]
     return Others(
         assembled_calls=assembled,
         steady_cores=min(_cores(steady) for _ in range(extent.times)),
-        converted_spans=recorded.spans_a_cpu_second,
-        convert_mb=recorded.peak_mb,
+        converted_spans=max(each.spans_a_cpu_second for each in recorded),
+        convert_mb=max(each.peak_mb for each in recorded),
         serve_starts_s=_quickest(_serve_s, extent.times),
         convert_starts_s=_quickest(_convert_s, extent.times),
     )
