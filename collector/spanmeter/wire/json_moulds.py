@@ -8,7 +8,7 @@ from spanmeter.usage.packing import Row
 from spanmeter.usage.span import PARENT_IS_REMOTE, pack_link
 from spanmeter.wire.json_messages import WrittenSpan, ids_of
 from spanmeter.wire.json_mould import JsonMould, UnusualError, json_mould_of
-from spanmeter.wire.moulds import MOST_ALIKE, MOST_MOULDS, MOST_PARSED, MOST_TENANTS, WORTH_SPANS
+from spanmeter.wire.moulds import MOST_ALIKE, MOST_MOULDS, MOST_PARSED, MOST_SEEN, MOST_TENANTS, WORTH_SPANS
 from spanmeter.wire.request import known_time
 
 MOST_BYTES = 2_048
@@ -100,7 +100,7 @@ class JsonMoulds:
             self._made = self._parsed = 0
         like = span.name, span.is_error
         seen = self._seen.get(like, 0) + 1
-        if len(self._seen) >= MOST_MOULDS:
+        if len(self._seen) >= MOST_SEEN:
             self._seen.clear()
         self._seen[like] = seen % WORTH_SPANS
         return seen >= WORTH_SPANS and self._made < MOST_MOULDS and len(bytes(span.attributes)) <= MOST_BYTES

@@ -22,7 +22,8 @@ MOST_PARSED = 100_000
 """After so many spans that a mould could have been made of, all are made anew: services change."""
 MOST_TENANTS = 10_000
 """Of one scope. Others are read anew each time, which costs a tenth of what their span does."""
-_MOST_SEEN = 1_000
+MOST_SEEN = 1_000
+"""Kinds of spans that are counted towards a mould; then the count begins anew."""
 
 # How every known encoder begins a span: trace id, span id, then the parent's if there is one, then the name.
 _PARENT_TAG = 0x22
@@ -161,7 +162,7 @@ class Moulds:
             self._made = self._parsed = 0
         name = raw[slice(*_name_of(raw))]
         seen = self._seen.get((name, layout), 0) + 1
-        if len(self._seen) >= _MOST_SEEN:
+        if len(self._seen) >= MOST_SEEN:
             self._seen.clear()
         self._seen[name, layout] = seen % WORTH_SPANS
         parts = parts_of(raw, layout, tokens) if name and seen >= WORTH_SPANS and self._made < MOST_MOULDS else None

@@ -21,7 +21,7 @@ from spanmeter.wire.json_messages import WrittenSpan
 from spanmeter.wire.moulds import MOST_ALIKE
 from tests.unit.usage.test_forms import recogniser
 from tests.unit.wire.bodies import to_json
-from tests.unit.wire.test_moulds import ATTRIBUTES, FITTING, NEVER, ODD, body_of, span_of, usual
+from tests.unit.wire.test_moulds import ATTRIBUTES, FITTING, NEVER, ODD, body_of, own_values, span_of, usual
 
 Document = dict[str, Any]
 READ = {key: value for key, value in ATTRIBUTES.items() if key not in ("http.url", "gen_ai.request.temperature")}
@@ -329,12 +329,7 @@ def test_a_dimension_may_be_a_copy_of_what_is_a_spans_own(monkeypatch: pytest.Mo
     monkeypatch.setattr(json_moulds, "WORTH_SPANS", 1)
     remembering = Recogniser(tenant_attributes=["tenant.id"], dimensions={"copy": key})
     for number in range(60):
-        own: dict[str, AttributeValue] = {
-            "tenant.id": f"tenant-{number % 3}",
-            "gen_ai.response.id": f"chatcmpl-{number % 5}",
-            "gen_ai.usage.input_tokens": 300 + number % 4,
-            "http.url": f"/{number % 7}",
-        }
+        own = own_values(number)
         request = otlp_json.decode_json(written(document_of(usual(number, **own))), remembering.vocabulary())
         [facts], _ = remembering.pack((), (), request.written, received_ns=1)
         assert facts.dimensions == (("copy", str(own[key])),)
@@ -351,6 +346,7 @@ def test_the_place_of_a_fault_is_that_in_the_whole_body(moulded: Recogniser) -> 
 def test_what_is_made_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_moulds, "WORTH_SPANS", 1)
     monkeypatch.setattr(json_moulds, "MOST_MOULDS", 20)
+    monkeypatch.setattr(json_moulds, "MOST_SEEN", 20)
     remembering = recogniser()
     for number in range(100):
         span = usual(number, **{"gen_ai.request.model": f"model-{number}"})

@@ -93,6 +93,16 @@ def usual(number: int, **changes: AttributeValue) -> SpanMessage:
     return span_of(number, {**ATTRIBUTES, "gen_ai.usage.input_tokens": 300 + number, **changes})
 
 
+def own_values(number: int) -> dict[str, AttributeValue]:
+    """Of attributes that a mould lets vary; those of different spans come together in many ways."""
+    return {
+        "tenant.id": f"tenant-{number % 3}",
+        "gen_ai.response.id": f"chatcmpl-{number % 5}",
+        "gen_ai.usage.input_tokens": 300 + number % 4,
+        "http.url": f"/{number % 7}",
+    }
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _no_moulds_but_those_asked_for() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
@@ -183,12 +193,7 @@ def test_a_dimension_may_be_a_copy_of_what_is_a_spans_own(monkeypatch: pytest.Mo
     monkeypatch.setattr(moulds, "WORTH_SPANS", 1)
     remembering = Recogniser(tenant_attributes=["tenant.id"], dimensions={"copy": key})
     for number in range(60):
-        own: dict[str, AttributeValue] = {
-            "tenant.id": f"tenant-{number % 3}",
-            "gen_ai.response.id": f"chatcmpl-{number % 5}",
-            "gen_ai.usage.input_tokens": 300 + number % 4,
-            "http.url": f"/{number % 7}",
-        }
+        own = own_values(number)
         request = decode_protobuf(body_of(usual(number, **own)), remembering.vocabulary())
         [facts], _ = remembering.pack(request.spans, request.encoded, received_ns=1)
         assert facts.dimensions == (("copy", str(own[key])),)
